@@ -1,0 +1,1 @@
+"""What a model is: config, checkpoint contract, encoder, manifest, bundle, bundled files."""

@@ -1,0 +1,1 @@
+"""From an fp32 bundle to INT8 and Matryoshka bundles."""

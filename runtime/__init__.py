@@ -1,0 +1,1 @@
+"""From a bundle to vectors, on ONNX Runtime and the CPU."""
