@@ -1,0 +1,83 @@
+"""The `embed` command. The one place where errors become exit codes."""
+
+import os
+import sys
+from collections.abc import Collection, Sequence
+
+# Top-level import name -> extra that installs it.
+EXTRA_OF = {
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "safetensors": "export",
+    "ml_dtypes": "export",
+    "pyarrow": "arrow",
+}
+
+FAILURE, USAGE, SOME_FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+
+def main() -> None:
+    """Run the `embed` command with the arguments of the process, and exit."""
+    from embedge.cli.interrupt import watch_signals
+
+    with watch_signals():
+        code = run(sys.argv[1:])
+    raise SystemExit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code (interface.md 3.7); prints errors on stderr."""
+    from embedge.cli.failure import exit_code_of
+
+    try:
+        code = _dispatch(list(arguments))
+        sys.stdout.flush()
+    except BaseException as error:  # every way out of a command ends in one exit code
+        code = exit_code_of(error, arguments)
+    return _without_closed_stdout(code)
+
+
+def with_default_command(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
+    """Insert `files` before a first argument that is an existing path and no command name."""
+    if not arguments or arguments[0].startswith("-") or arguments[0] in commands:
+        return list(arguments)
+    if os.path.lexists(arguments[0]):
+        return ["files", *arguments]
+    return list(arguments)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    import typer
+
+    from embedge.cli.app import build_app, build_group
+
+    _use_utf8()
+    if "_EMBED_COMPLETE" in os.environ:  # asked by the shell: names to complete
+        build_app()(prog_name="embed")
+    group = build_group()
+    try:
+        with group.make_context("embed", with_default_command(arguments, group.commands)) as ctx:
+            group.invoke(ctx)
+    except typer.Exit as leave:
+        return leave.exit_code
+    return 0
+
+
+def _use_utf8() -> None:
+    r"""Write UTF-8 and `\n` on every platform, whatever the code page."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # absent when a test replaced it
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def _without_closed_stdout(code: int) -> int:
+    """Flush what is left; after a closed pipe, keep the interpreter's own flush quiet."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, sys.stdout.fileno())
+        os.close(quiet)
+    return code

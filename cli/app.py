@@ -1,0 +1,59 @@
+"""The Typer application: a table of command modules, each with `register(app)`.
+
+To add a command: write `cli/NAME.py` with `def register(app: typer.Typer) -> None`, and add one
+line to `COMMAND_MODULES`. Modules import nothing heavy at the top (not numpy, not ONNX Runtime,
+not rich), so that `embed --help` stays quick; flags come from `embedge.cli.options`.
+"""
+
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from embedge.cli.plain_help import PlainGroup
+
+# In the order of `embed --help`.
+COMMAND_MODULES: tuple[str, ...] = ()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from embedge import __version__
+
+        typer.echo(f"embedge {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Embed text on this machine's CPU: texts, files and folders to vectors.
+
+    `embed PATH...` is short for `embed files PATH...`.
+    """
+
+
+def build_app() -> typer.Typer:
+    """Make the application with every command of the table."""
+    app = typer.Typer(
+        cls=PlainGroup,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_top)
+    for name in COMMAND_MODULES:
+        import_module(name).register(app)
+    return app
+
+
+def build_group() -> TyperGroup:
+    """Build the application and turn it into the command group that parses arguments."""
+    group = typer.main.get_command(build_app())
+    assert isinstance(group, TyperGroup)
+    return group

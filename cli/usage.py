@@ -1,0 +1,48 @@
+"""Usage errors in one sentence, with the nearest right spelling."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+
+def usage_message(error: Any, arguments: Sequence[str]) -> str:
+    """Turn a click usage error into thing, value and way out."""
+    ctx = error.ctx
+    path = ctx.command_path if ctx is not None else "embed"
+    help_hint = f"See `{path} --help`"
+    message = str(error.format_message()).strip().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return f"no command given. {help_hint}"
+    if message.startswith("no such command"):
+        return _unknown_command(ctx, arguments)
+    if type(error).__name__ == "NoSuchOption":
+        return _unknown_option(error, path, help_hint)
+    return f"{message}. {help_hint}"
+
+
+def _unknown_command(ctx: Any, arguments: Sequence[str]) -> str:
+    words = [word for word in arguments if not word.startswith("-")]
+    group = ctx.command
+    typed = next((word for word in words if word not in group.commands), "")
+    near = difflib.get_close_matches(typed, group.commands, n=1)
+    if near:
+        return f"no command {typed!r}. Did you mean `{ctx.command_path} {near[0]}`?"
+    if ctx.parent is not None:
+        names = ", ".join(group.commands)
+        return f"no command {typed!r} in `{ctx.command_path}`; there is {names}"
+    if os.sep in typed or "." in typed:
+        return f"{typed}: no such file or command. To embed it as text: embed text {typed!r}"
+    return f'no command or file {typed!r}. To embed it as text: embed text "{typed}"'
+
+
+def _unknown_option(error: Any, path: str, help_hint: str) -> str:
+    typed = error.option_name
+    ctx = error.ctx
+    if ctx is not None and ctx.parent is None:
+        return f"{typed} must come after a command: embed files {typed} ... . {help_hint}"
+    known = [opt for p in ctx.command.get_params(ctx) for opt in (*p.opts, *p.secondary_opts)]
+    near = difflib.get_close_matches(typed, known, n=1)
+    meant = f". Did you mean {near[0]}?" if near else f". {help_hint}"
+    return f"{path} has no option {typed}{meant}"
