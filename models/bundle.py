@@ -1,31 +1,43 @@
 """The bundle on disk: written whole or not at all, read only if its hashes match."""
 
-import hashlib
-import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from embedge.models import strict_json
+from embedge.models.durable import file_sha256 as file_sha256
+from embedge.models.durable import fsync_path as fsync_path
+from embedge.models.durable import write_atomically as write_atomically
 from embedge.models.errors import BundleError, ModelIntegrityError
+from embedge.models.file_lock import FileLock
 from embedge.models.manifest import (
     MANIFEST_NAME,
     FileEntry,
     GraphEntry,
     Manifest,
+    parse_manifest,
     read_manifest,
 )
+from embedge.models.manifest_check import PLAIN_NAME
 from embedge.models.space import Variant
+from embedge.models.verified import VerifiedFiles
 
 WEIGHTS_NAME = "weights.bin"
 TOKENIZER_NAME = "tokenizer.json"
 Verify = Literal["cached", "full"]
 
-_BLOCK = 1 << 20
+_LOCK_NAME = ".lock"
+_LEFTOVER = re.compile(r"\..+\.(partial|removed)-[0-9a-f]{12}")
+# A folder without a lock file is either younger than its lock or about to be renamed.
+_UNLOCKED_GRACE_S = 3600
 
 
 @dataclass(frozen=True)
@@ -51,169 +63,187 @@ class Bundle:
         return sum(entry.size for entry in self.manifest.files.values())
 
 
-def file_sha256(path: Path) -> str:
-    """Hash a file in blocks of 1 MiB; returns 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def open_bundle(path: Path, *, verify: Verify = "cached", cache_dir: Path | None = None) -> Bundle:
     """Open a bundle after checking every file against the manifest.
 
     Args:
         path: the bundle folder.
-        verify: `full` hashes every file; `cached` trusts a hash that was checked before while
-            size, mtime and inode of the file are unchanged.
+        verify: `full` hashes every file and refuses files that the manifest does not list;
+            `cached` trusts a hash that was checked before while size, mtime and inode of the file
+            are unchanged, and ignores further files.
         cache_dir: where the results of earlier checks are kept; None keeps nothing.
 
     Raises:
         BundleError: the folder is not a bundle.
-        ModelIntegrityError: files are missing, truncated or altered; names all of them.
+        ModelIntegrityError: files are missing, truncated, altered or links; names all of them.
     """
     manifest = read_manifest(path)
-    memory = _VerifiedFiles(path, cache_dir)
-    problems = []
-    for name, entry in manifest.files.items():
-        problem = _file_problem(path / name, entry, memory, verify)
-        if problem:
-            problems.append(problem)
+    memory = VerifiedFiles(path, cache_dir)
+    checked = [
+        _file_problem(path / name, entry, memory, verify) for name, entry in manifest.files.items()
+    ]
+    problems = [problem for problem in checked if problem]
+    if verify == "full":
+        listed = manifest.files.keys() | {MANIFEST_NAME}
+        extra = sorted(entry.name for entry in path.iterdir() if entry.name not in listed)
+        problems += [f"{name} is not part of the bundle" for name in extra]
+    memory.save()
     if problems:
         raise ModelIntegrityError(
             f"{path}: {'; '.join(problems)}. "
             f"Install the model again, or export and quantize it again."
         )
-    memory.save()
     return Bundle(path, manifest)
 
 
 def _file_problem(
-    file: Path, entry: FileEntry, memory: "_VerifiedFiles", verify: Verify
+    file: Path, entry: FileEntry, memory: VerifiedFiles, verify: Verify
 ) -> str | None:
     try:
-        stat = file.stat()
+        status = file.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return f"{file.name} is a link; bundles hold plain files (copy them with `cp -rL`)"
+        if not stat.S_ISREG(status.st_mode):
+            return f"{file.name} is not a plain file"
+        if status.st_size != entry.size:
+            return f"{file.name} has {status.st_size} bytes, expected {entry.size}"
+        if verify == "cached" and memory.knows(file.name, status, entry.sha256):
+            return None
+        found = file_sha256(file)
+        after = file.lstat()
     except OSError as error:
         return f"{file.name} cannot be read ({error.strerror})"
-    if stat.st_size != entry.size:
-        return f"{file.name} has {stat.st_size} bytes, expected {entry.size}"
-    if verify == "cached" and memory.knows(file.name, stat, entry.sha256):
-        return None
-    found = file_sha256(file)
     if found != entry.sha256:
         return f"{file.name} has SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…"
-    memory.remember(file.name, stat, entry.sha256)
+    # A file that changed while it was read is not remembered; the next start hashes it again.
+    if (after.st_mtime_ns, after.st_ino) == (status.st_mtime_ns, status.st_ino):
+        memory.remember(file.name, status, entry.sha256)
     return None
-
-
-class _VerifiedFiles:
-    """Which files of one bundle had which hash at which size, mtime and inode."""
-
-    def __init__(self, bundle: Path, cache_dir: Path | None) -> None:
-        self._file: Path | None = None
-        self._known: dict[str, list[int | str]] = {}
-        self._changed = False
-        if cache_dir is not None:
-            key = hashlib.sha256(os.fsencode(bundle.resolve())).hexdigest()[:16]
-            self._file = cache_dir / "verified" / f"{key}.json"
-            self._known = self._load(self._file)
-
-    @staticmethod
-    def _load(file: Path) -> dict[str, list[int | str]]:
-        try:
-            raw = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}  # no cache, or a damaged one: the hashes are computed again
-        return raw if isinstance(raw, dict) else {}
-
-    @staticmethod
-    def _key(stat: os.stat_result, sha256: str) -> list[int | str]:
-        return [stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256]
-
-    def knows(self, name: str, stat: os.stat_result, sha256: str) -> bool:
-        return self._known.get(name) == self._key(stat, sha256)
-
-    def remember(self, name: str, stat: os.stat_result, sha256: str) -> None:
-        self._known[name] = self._key(stat, sha256)
-        self._changed = True
-
-    def save(self) -> None:
-        if self._file is None or not self._changed:
-            return
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._file, json.dumps(self._known).encode("utf-8"))
-        except OSError:
-            # A read-only or full home only costs hashing again at the next start.
-            return
-
-
-def fsync_path(path: Path) -> None:
-    """Flush a file or folder to disk; folders are skipped where the system has no such call."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write through a temporary file in the same folder, fsync and rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    fsync_path(path.parent)
 
 
 class BundleDraft:
     """A bundle being written in a temporary folder beside its final place."""
 
-    def __init__(self, folder: Path, out: Path) -> None:
+    def __init__(self, folder: Path, out: Path, lock: FileLock) -> None:
         self.folder = folder
         self._out = out
-        self._finished = False
+        self._lock = lock
 
     def finish(self, manifest: Manifest) -> Bundle:
-        """Hash all files, write the manifest, flush everything and move the folder into place."""
+        """Hash all files, write the manifest, flush everything and move the folder into place.
+
+        Raises:
+            BundleError: the manifest contradicts itself or the files, the folder holds something
+                else than plain files, or another process finished `out` first.
+        """
         files = {}
         for file in sorted(self.folder.iterdir()):
+            if file.name == _LOCK_NAME:
+                continue
+            if not stat.S_ISREG(file.lstat().st_mode) or not PLAIN_NAME.fullmatch(file.name):
+                raise BundleError(
+                    f"{file} is not a plain file; a bundle holds only plain files of plain names"
+                )
+            # Generators write through temporary files of mode 0600; readers may be other users.
+            file.chmod(0o644)
             files[file.name] = FileEntry(file.stat().st_size, file_sha256(file))
             fsync_path(file)
-        complete = replace(manifest, files=files)
-        manifest_path = self.folder / MANIFEST_NAME
-        manifest_path.write_bytes(complete.dump().encode("utf-8"))
-        fsync_path(manifest_path)
-        fsync_path(self.folder)
-        os.rename(self.folder, self._out)
-        fsync_path(self._out.parent)
-        self._finished = True
+        self._write_manifest(replace(manifest, files=files))
+        self._move_into_place()
         return Bundle(self._out, read_manifest(self._out))
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        where = f"the manifest of {self._out}"
+        try:
+            text = manifest.dump()
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"{where} cannot be written: {error}") from error
+        parse_manifest(strict_json.loads(text), where)
+        path = self.folder / MANIFEST_NAME
+        path.write_bytes(text.encode("utf-8"))
+        fsync_path(path)
+
+    def _move_into_place(self) -> None:
+        self._lock.release()  # an open file would keep Windows from renaming the folder
+        self._lock.path.unlink()
+        fsync_path(self.folder)
+        try:
+            os.rename(self.folder, self._out)
+        except OSError as error:
+            if self._out.exists() or self._out.is_symlink():
+                raise _exists(self._out) from error
+            raise
+        fsync_path(self._out.parent)
 
 
 @contextmanager
 def new_bundle(out: Path) -> Iterator[BundleDraft]:
     """Give a draft whose `finish` makes `out` appear at once; anything else leaves nothing.
 
+    Drafts that processes left when they were killed are removed from the same folder first.
+
     Raises:
         BundleError: `out` exists already.
+        OSError: the folder of `out` cannot be written.
     """
-    if out.exists():
-        raise BundleError(f"{out} exists already; choose another name or remove it first")
+    if out.exists() or out.is_symlink():
+        raise _exists(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.partial-"))
-    folder.chmod(0o755)
+    remove_leftovers(out.parent)
+    folder = out.parent / f".{out.name}.partial-{secrets.token_hex(6)}"
+    folder.mkdir()
+    lock = FileLock(folder / _LOCK_NAME)
     try:
-        yield BundleDraft(folder, out)
+        lock.acquire()
+        yield BundleDraft(folder, out, lock)
     finally:
+        lock.release()
         if folder.exists():
             shutil.rmtree(folder)
+
+
+def remove_bundle(path: Path) -> None:
+    """Remove a bundle so that it stops being loadable at once, even if this is interrupted.
+
+    Raises:
+        OSError: the folder cannot be changed.
+    """
+    doomed = path.with_name(f".{path.name}.removed-{secrets.token_hex(6)}")
+    os.rename(path, doomed)
+    fsync_path(path.parent)
+    shutil.rmtree(doomed)
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove the drafts in `folder` whose processes are gone; return them.
+
+    A draft belongs to a living process while its lock is held. What cannot be removed (another
+    user's, a read-only folder) stays and is not returned.
+    """
+    removed = []
+    for entry in sorted(folder.iterdir()):
+        if not _LEFTOVER.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
+            continue
+        if _is_abandoned(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+            if not entry.exists():
+                removed.append(entry)
+    return removed
+
+
+def _is_abandoned(draft: Path) -> bool:
+    try:
+        if ".removed-" in draft.name:
+            return True
+        if not (draft / _LOCK_NAME).exists():
+            return time.time() - draft.stat().st_mtime > _UNLOCKED_GRACE_S
+        lock = FileLock(draft / _LOCK_NAME)
+        abandoned = lock.acquire() and lock.protects
+        lock.release()
+    except OSError:
+        return False  # vanished meanwhile, or not ours to touch
+    return abandoned
+
+
+def _exists(out: Path) -> BundleError:
+    return BundleError(f"{out} exists already; choose another name or remove it first")

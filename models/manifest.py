@@ -6,17 +6,18 @@ Unknown keys are errors, and every problem of a manifest is reported in one mess
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, cast
 
+from embedge.models import strict_json
 from embedge.models.errors import BundleError, InvalidOption
-from embedge.models.space import PROMPT_TASKS, VARIANTS, Identity, Space, Variant
+from embedge.models.manifest_check import consistency_problems, shape_problems
+from embedge.models.space import VARIANTS, Identity, Space, Variant
+from embedge.models.strict_json import Json as Json
 
 MANIFEST_NAME = "embedge.json"
 FORMAT = 1
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Manifest:
         recipes: the recipe string of each variant that the bundle holds.
         matryoshka: trained sizes, largest first.
         prompt_aliases: other spellings of tasks (`passage`, `Classification`, ...) to our tasks.
-        architecture: facts for people and servers (hidden, layers, heads, experts, vocabulary, ...).
+        architecture: facts for people and servers (hidden, layers, heads, experts, ...).
         output_ranges: per trained size (as a string), the fixed range of every feature for
             `precision="int8"`.
         floors: per variant, the binding quality floors that the source declares; empty if none.
@@ -115,8 +116,16 @@ class Manifest:
         return min(fitting, key=lambda graph: graph.dim)
 
     def dump(self) -> str:
-        """Serialise as indented JSON with sorted keys and a final newline."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        """Serialise as indented JSON with sorted keys and a final newline.
+
+        Raises:
+            ValueError: a figure is NaN or infinite.
+            TypeError: a value is no JSON value (a numpy number, a set, ...).
+        """
+        return (
+            json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+            + "\n"
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -127,8 +136,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        raw = strict_json.load(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST_NAME}. "
             f"Make one with `embed export CHECKPOINT {folder}`."
@@ -146,128 +155,85 @@ def parse_manifest(raw: object, where: str) -> Manifest:
     """
     if not isinstance(raw, dict):
         raise BundleError(f"{where} holds {type(raw).__name__}, expected a JSON object")
-    if raw.get("format") != FORMAT:
+    # `True == 1`, so the type counts too.
+    if type(raw.get("format")) is not int or raw["format"] != FORMAT:
         raise BundleError(
             f"{where} has format {raw.get('format')!r}, this version reads {FORMAT}. "
             f"Update embedge, or export the bundle again."
         )
-    problems = _key_problems(raw, Manifest, "")
-    identity = raw.get("identity")
-    if isinstance(identity, dict):
-        problems += _key_problems(identity, Identity, "identity.")
+    problems = shape_problems(raw)
     if not problems:
-        problems = _type_problems(raw)
-    if problems:
-        raise BundleError(f"{where}: {'; '.join(problems)}. Export the bundle again.")
-    manifest = _build(raw)
-    problems = _consistency_problems(manifest)
-    if problems:
-        raise BundleError(f"{where}: {'; '.join(problems)}. Export the bundle again.")
-    return manifest
+        manifest = _build(cast("_Raw", raw))
+        problems = consistency_problems(manifest)
+        if not problems:
+            return manifest
+    raise BundleError(f"{where}: {'; '.join(problems)}. Export the bundle again.")
 
 
-def _key_problems(raw: Mapping[str, object], kind: type, prefix: str) -> list[str]:
-    known = {f.name for f in fields(kind)}
-    unknown, missing = sorted(raw.keys() - known), sorted(known - raw.keys())
-    return [f"unknown key {prefix}{key}" for key in unknown] + [
-        f"missing key {prefix}{key}" for key in missing
-    ]
+class _RawIdentity(TypedDict):
+    checkpoint_sha256: str
+    tokenizer_sha256: str
+    variant: Variant
+    recipe: str
+    pooling: str
+    dim: int
+    normalized: bool
+    max_tokens: int
+    prompts: dict[str, str]
+    format: int
 
 
-_STRINGS = ("name", "short_name", "revision", "license")
-_OBJECTS = (
-    "identity", "recipes", "files", "prompt_aliases", "architecture", "output_ranges", "floors",
-    "measured", "calibration", "parent", "tools",
-)  # fmt: skip
-_ARRAYS = ("graphs", "matryoshka", "sources")
-_IDENTITY_TYPES: Mapping[str, type] = {
-    "checkpoint_sha256": str, "tokenizer_sha256": str, "variant": str, "recipe": str,
-    "pooling": str, "dim": int, "normalized": bool, "max_tokens": int, "prompts": dict,
-    "format": int,
-}  # fmt: skip
+class _RawGraph(TypedDict):
+    variant: Variant
+    dim: int
+    file: str
 
 
-def _type_problems(raw: Mapping[str, object]) -> list[str]:
-    expected: dict[str, type] = dict.fromkeys(_STRINGS, str)
-    expected |= dict.fromkeys(_OBJECTS, dict) | dict.fromkeys(_ARRAYS, list)
-    problems = [
-        f"{key} is {type(raw[key]).__name__}, expected {kind.__name__}"
-        for key, kind in expected.items()
-        if not isinstance(raw[key], kind)
-    ]
-    identity = raw["identity"]
-    if isinstance(identity, dict):
-        problems += [
-            f"identity.{key} is {type(identity[key]).__name__}, expected {kind.__name__}"
-            for key, kind in _IDENTITY_TYPES.items()
-            if type(identity[key]) is not kind
-        ]
-    if problems:
-        return problems
-    for key, shape in (("graphs", {"variant": str, "dim": int, "file": str}),):
-        for item in cast("list[object]", raw[key]):
-            if not _has_shape(item, shape):
-                problems.append(f"{key} has the entry {item!r}")
-    for name, item in cast("dict[str, object]", raw["files"]).items():
-        if not _has_shape(item, {"size": int, "sha256": str}):
-            problems.append(f"files.{name} is {item!r}")
-    for dim, item in cast("dict[str, object]", raw["output_ranges"]).items():
-        if not isinstance(item, list) or not all(isinstance(v, int | float) for v in item):
-            problems.append(f"output_ranges.{dim} is not a list of numbers")
-    if not all(type(size) is int for size in cast("list[object]", raw["matryoshka"])):
-        problems.append(f"matryoshka is {raw['matryoshka']!r}")
-    return problems
+class _RawFile(TypedDict):
+    size: int
+    sha256: str
 
 
-def _has_shape(item: object, shape: Mapping[str, type]) -> bool:
-    return (
-        isinstance(item, dict)
-        and item.keys() == shape.keys()
-        and all(type(item[key]) is kind for key, kind in shape.items())
+class _Raw(TypedDict):
+    name: str
+    short_name: str
+    revision: str
+    license: str
+    identity: _RawIdentity
+    recipes: dict[str, str]
+    graphs: list[_RawGraph]
+    matryoshka: list[int]
+    files: dict[str, _RawFile]
+    prompt_aliases: dict[str, str]
+    architecture: dict[str, Json]
+    output_ranges: dict[str, list[float]]
+    floors: dict[str, dict[str, float]]
+    measured: dict[str, Json]
+    calibration: dict[str, Json]
+    parent: dict[str, Json]
+    tools: dict[str, str]
+    sources: list[dict[str, str]]
+    format: int
+
+
+def _build(raw: _Raw) -> Manifest:
+    return Manifest(
+        name=raw["name"],
+        short_name=raw["short_name"],
+        revision=raw["revision"],
+        license=raw["license"],
+        identity=Identity(**raw["identity"]),
+        recipes=raw["recipes"],
+        graphs=tuple(GraphEntry(**graph) for graph in raw["graphs"]),
+        matryoshka=tuple(raw["matryoshka"]),
+        files={name: FileEntry(**entry) for name, entry in raw["files"].items()},
+        prompt_aliases=raw["prompt_aliases"],
+        architecture=raw["architecture"],
+        output_ranges={dim: tuple(ranges) for dim, ranges in raw["output_ranges"].items()},
+        floors=raw["floors"],
+        measured=raw["measured"],
+        calibration=raw["calibration"],
+        parent=raw["parent"],
+        tools=raw["tools"],
+        sources=tuple(raw["sources"]),
     )
-
-
-def _build(raw: dict[str, object]) -> Manifest:
-    values = dict(raw)
-    values["identity"] = Identity(**cast("dict[str, object]", raw["identity"]))  # type: ignore[arg-type]  # types checked above
-    values["graphs"] = tuple(
-        GraphEntry(**g) for g in cast("list[dict[str, object]]", raw["graphs"])
-    )  # type: ignore[arg-type]  # types checked above
-    values["files"] = {
-        name: FileEntry(**entry)  # type: ignore[arg-type]  # types checked above
-        for name, entry in cast("dict[str, dict[str, object]]", raw["files"]).items()
-    }
-    values["matryoshka"] = tuple(cast("list[int]", raw["matryoshka"]))
-    values["sources"] = tuple(cast("list[Mapping[str, str]]", raw["sources"]))
-    values["output_ranges"] = {
-        dim: tuple(ranges)
-        for dim, ranges in cast("dict[str, list[float]]", raw["output_ranges"]).items()
-    }
-    return Manifest(**values)  # type: ignore[arg-type]  # types checked above
-
-
-def _consistency_problems(manifest: Manifest) -> list[str]:
-    problems = []
-    identity = manifest.identity
-    if tuple(sorted(identity.prompts)) != PROMPT_TASKS:
-        problems.append(f"identity.prompts has the keys {sorted(identity.prompts)}")
-    for name in manifest.files:
-        if Path(name).name != name or name == MANIFEST_NAME:
-            problems.append(f"files names {name!r}, which is not a plain file of the bundle")
-    for graph in manifest.graphs:
-        if graph.variant not in VARIANTS:
-            problems.append(f"graph {graph.file} has the unknown variant {graph.variant!r}")
-        elif graph.variant not in manifest.recipes:
-            problems.append(f"recipes lacks {graph.variant}")
-        if graph.file not in manifest.files:
-            problems.append(f"files lacks the graph {graph.file}")
-        if not 0 < graph.dim <= identity.dim:
-            problems.append(f"graph {graph.file} has dim {graph.dim}, above {identity.dim}")
-    if not manifest.graphs:
-        problems.append("graphs is empty")
-    for dim, ranges in manifest.output_ranges.items():
-        if not dim.isdecimal() or len(ranges) != int(dim) or min(ranges) <= 0:
-            problems.append(f"output_ranges.{dim} has {len(ranges)} values")
-    if "tokenizer.json" not in manifest.files:
-        problems.append("files lacks tokenizer.json")
-    return problems

@@ -1,0 +1,58 @@
+"""A lock that ends with its process, so that what a dead process left behind can be told apart."""
+
+import os
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+class FileLock:
+    """An exclusive, advisory lock on one small file; the file itself means nothing.
+
+    Held by the open handle, not by a process number, so it also works between containers that
+    share a folder. Where a file system has no locks, `acquire` says True, and `protects` False.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.protects = True
+        self._handle: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock without waiting; False while another holder lives.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle)
+        except OSError as error:
+            if not _is_busy(error):
+                self._handle, self.protects = handle, False
+                return True
+            os.close(handle)
+            return False
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Let go; harmless when not held."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _lock(handle: int) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_busy(error: OSError) -> bool:
+    return isinstance(error, BlockingIOError | PermissionError)
