@@ -1,0 +1,175 @@
+"""From a checkpoint folder to an fp32 bundle."""
+
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx_ir as ir
+
+from embedge.export.documents import write_documents
+from embedge.export.trace import DEFAULT_OPSET, OPSETS, Flavor, bind_weights, trace
+from embedge.models.bundle import (
+    TOKENIZER_NAME,
+    Bundle,
+    file_sha256,
+    new_bundle,
+)
+from embedge.models.checkpoint import Checkpoint, open_checkpoint
+from embedge.models.errors import CheckpointError, EmbedgeError, InvalidOption
+from embedge.models.graph_file import write_graphs
+from embedge.models.manifest import GraphEntry, Json, Manifest
+from embedge.models.source import Source, SourceOverrides, read_source
+from embedge.models.space import Identity
+from embedge.models.steps import StepProgress, no_progress
+
+RECIPE = "fp32/1"
+
+# Protos, tokenizer and documents, beside the weights.
+_SMALL_FILES_BYTES = 64 * 1024 * 1024
+
+_TOOLS = ("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript")
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    *,
+    flavor: Flavor = "ort",
+    opset: int = DEFAULT_OPSET,
+    source: SourceOverrides | None = None,
+    checks: bool = True,
+    progress: StepProgress = no_progress,
+) -> Bundle:
+    """Trace the checkpoint's model to ONNX and write it as an fp32 bundle.
+
+    Weights are read, turned and written one at a time; anonymous memory stays far below the size
+    of the model. `out` appears only when it is complete.
+
+    Args:
+        checkpoint: folder with config.json, tokenizer.json and safetensors weights.
+        out: the bundle folder to make.
+        flavor: `ort` uses ONNX Runtime's attention operators, `standard` only standard ones.
+        opset: version of the standard operators.
+        source: what the folder does not say (name, licence, sizes, prompts), or says wrongly.
+        checks: compare with the published hidden states and routing, where the source is the
+            published revision; the tensor contract is always checked.
+        progress: told about every step.
+
+    Raises:
+        ConfigError, CheckpointError: the checkpoint cannot be exported; nothing is written.
+        InvalidOption: the opset or flavour is not supported.
+        ModelIntegrityError: the written graph misses the published values; no bundle is left.
+    """
+    if opset not in OPSETS:
+        raise InvalidOption(f"opset {opset} is not supported; choose one of {OPSETS}")
+    weights = open_checkpoint(checkpoint)
+    known = read_source(checkpoint, weights.config, source)
+    tokenizer = _tokenizer(checkpoint)
+    _require_space(out, weights.parameters * 4 + _SMALL_FILES_BYTES)
+    progress("hash checkpoint", 0, 1)
+    manifest = _manifest(weights, known, file_sha256(tokenizer), flavor, opset)
+    progress("hash checkpoint", 1, 1)
+    with new_bundle(out) as draft:
+        graphs = _trace_all(weights, manifest, flavor, opset)
+        write_graphs(graphs, draft.folder, progress)
+        shutil.copyfile(tokenizer, draft.folder / TOKENIZER_NAME)
+        write_documents(draft.folder, manifest, checkpoint)
+        return draft.finish(manifest)
+
+
+def _tokenizer(folder: Path) -> Path:
+    path = folder / TOKENIZER_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {TOKENIZER_NAME}; copy it there from the model")
+    return path
+
+
+def _require_space(out: Path, needed: int) -> None:
+    place = out.parent
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise EmbedgeError(
+            f"{out} needs {needed / 1e9:.2f} GB and {place} has {free / 1e9:.2f} GB free; "
+            f"make room or choose another place"
+        )
+
+
+def _trace_all(
+    weights: Checkpoint, manifest: Manifest, flavor: Flavor, opset: int
+) -> dict[str, ir.Model]:
+    graphs = {}
+    for entry in manifest.graphs:
+        model = trace(
+            weights.config,
+            entry.dim,
+            max_tokens=manifest.identity.max_tokens,
+            flavor=flavor,
+            opset=opset,
+        )
+        bind_weights(model, weights)
+        graphs[entry.file] = model
+    return graphs
+
+
+def _manifest(
+    weights: Checkpoint, source: Source, tokenizer_sha256: str, flavor: Flavor, opset: int
+) -> Manifest:
+    full = weights.config.hidden
+    identity = Identity(
+        checkpoint_sha256=weights.sha256,
+        tokenizer_sha256=tokenizer_sha256,
+        variant="fp32",
+        recipe=RECIPE,
+        pooling="mean",
+        dim=full,
+        normalized=True,
+        max_tokens=source.max_tokens,
+        prompts=dict(source.prompts),
+    )
+    return Manifest(
+        name=source.name,
+        short_name=source.short_name,
+        # A checkpoint without a published revision is named by its own bytes.
+        revision=source.revision or weights.sha256[:12],
+        license=source.license,
+        identity=identity,
+        recipes={"fp32": RECIPE},
+        graphs=tuple(
+            GraphEntry("fp32", dim, "model.onnx" if dim == full else f"model-{dim}.onnx")
+            for dim in source.matryoshka
+        ),
+        matryoshka=source.matryoshka,
+        prompt_aliases=dict(source.prompt_aliases),
+        architecture=_architecture(weights, flavor, opset),
+        floors=source.floors,
+        tools=_tools(),
+        sources=source.sources,
+    )
+
+
+def _architecture(weights: Checkpoint, flavor: Flavor, opset: int) -> Mapping[str, Json]:
+    config = weights.config
+    moe_layers: list[Json] = [i for i in range(config.layers) if config.is_moe(i)]
+    return {
+        "kind": "nomic-bert-moe",
+        "parameters": weights.parameters,
+        "vocabulary": config.vocabulary,
+        "hidden": config.hidden,
+        "layers": config.layers,
+        "heads": config.heads,
+        "inner": config.inner,
+        "experts": config.experts,
+        "experts_per_token": config.experts_per_token,
+        "moe_layers": moe_layers,
+        "positions": "learned" if config.rotary_base is None else "rotary",
+        "epsilon": config.epsilon,
+        "flavor": flavor,
+        "opset": opset,
+    }
+
+
+def _tools() -> dict[str, str]:
+    return {name: version(name) for name in ("embedge", *_TOOLS)}

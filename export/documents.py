@@ -1,0 +1,85 @@
+"""The files of a bundle that people read: card, licence, notice."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from embedge.models.manifest import Manifest
+
+_LICENSE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
+_NOTICE_FILES = ("NOTICE", "NOTICE.txt", "NOTICE.md")
+
+
+def write_documents(folder: Path, manifest: Manifest, checkpoint: Path) -> None:
+    """Write card.md, LICENSE and NOTICE; the checkpoint's own licence files go before ours."""
+    (folder / "card.md").write_text(_card(manifest), encoding="utf-8", newline="\n")
+    if not _copy_first(checkpoint, _LICENSE_FILES, folder / "LICENSE"):
+        (folder / "LICENSE").write_text(_license(manifest), encoding="utf-8", newline="\n")
+    if not _copy_first(checkpoint, _NOTICE_FILES, folder / "NOTICE"):
+        (folder / "NOTICE").write_text(_notice(manifest), encoding="utf-8", newline="\n")
+
+
+def _copy_first(folder: Path, names: tuple[str, ...], target: Path) -> bool:
+    for name in names:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target)
+            return True
+    return False
+
+
+def _license(manifest: Manifest) -> str:
+    """The texts of all licences in the expression that we hold; the others by name."""
+    texts = []
+    for name in re.findall(r"[A-Za-z0-9][A-Za-z0-9.+-]*", manifest.license):
+        text = files("embedge.models") / "licenses" / f"{name}.txt"
+        if text.is_file():
+            texts.append(text.read_text(encoding="utf-8").strip("\n"))
+    head = f"{manifest.name} is licensed under: {manifest.license}"
+    if not texts:
+        return f"{head}\nIts publisher has the text of this licence.\n"
+    return "\n\n".join([head, *texts]) + "\n"
+
+
+def _notice(manifest: Manifest) -> str:
+    lines = [manifest.name, f"Licence: {manifest.license}", ""]
+    lines += ["Made from:"] if manifest.sources else ["Its sources were not declared."]
+    lines += [_source_line(source) for source in manifest.sources]
+    return "\n".join(lines) + "\n"
+
+
+def _source_line(source: Mapping[str, str]) -> str:
+    return "- " + ", ".join(f"{key}: {value}" for key, value in source.items())
+
+
+def _card(manifest: Manifest) -> str:
+    a = manifest.architecture
+    identity = manifest.identity
+    sizes = ", ".join(str(size) for size in manifest.matryoshka)
+    prompts = "\n".join(f"| {task} | `{text}` |" for task, text in identity.prompts.items())
+    graphs = "\n".join(f"| `{g.file}` | {g.variant} | {g.dim} |" for g in manifest.graphs)
+    fingerprint = manifest.space("fp32", manifest.full_dim).fingerprint
+    operators = "operators of ONNX Runtime" if a["flavor"] == "ort" else "standard operators only"
+    return f"""# {manifest.name}
+
+Text embedding model: {a["parameters"]:,} parameters, {a["layers"]} layers of {a["hidden"]}
+features, {a["experts"]} experts of which each token uses {a["experts_per_token"]},
+{a["positions"]} positions. Licence: {manifest.license}. Revision: {manifest.revision}.
+
+A vector is the mean of the hidden states, cut to its first features and scaled to unit length;
+compare by cosine. Trained sizes: {sizes}. Longest input: {identity.max_tokens} tokens, prefix and
+special tokens included. Space: `{fingerprint}`.
+
+| Task | Prefix |
+|---|---|
+{prompts}
+
+| Graph | Variant | Size |
+|---|---|---|
+{graphs}
+
+Inputs `input_ids` and `attention_mask`: int64 (batch, sequence), right-padded. Outputs
+`embedding`: float32 (batch, size), cut and of unit length; `pooled`: float32
+(batch, {manifest.full_dim}), before both. Opset {a["opset"]}, {operators}.
+"""
