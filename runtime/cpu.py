@@ -3,18 +3,16 @@
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embedge.models.bundle import Bundle
 from embedge.models.space import Variant
 from embedge.runtime.cpu_windows import windows_cores, windows_features
 from embedge.runtime.engine import open_session
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Instruction sets that decide which integer kernel ONNX Runtime picks (onnxruntime.md 2), under
 # the names that /proc/cpuinfo uses.
@@ -32,7 +30,7 @@ _MACOS_FEATURES = {
 }
 
 # Makes ONNX Runtime rewrite int8 weights so that AVX2 sums cannot saturate: exact, slower.
-EXACT_INT8: "Mapping[str, str]" = {"session.x64quantprecision": "1"}
+EXACT_INT8: Mapping[str, str] = {"session.x64quantprecision": "1"}
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,8 @@ def _cpuinfo_flags(cpuinfo: str) -> set[str]:
     return set()
 
 
-def int8_sums_saturate(config: "Mapping[str, str] | None" = None) -> bool:
+@cache
+def int8_sums_saturate(*, exact_mode: bool = False) -> bool:
     """Multiply the largest 8-bit values in ONNX Runtime and see whether the sum is exact.
 
     Before VNNI, x86 adds pairs of products in 16 bits: 2 x 255 x 127 = 64,770 becomes 32,767
@@ -151,12 +150,12 @@ def int8_sums_saturate(config: "Mapping[str, str] | None" = None) -> bool:
     a hidden flag cannot mislead; the flags only explain the result.
 
     Args:
-        config: session entries to try, such as `EXACT_INT8`.
+        exact_mode: ask for the session entries `EXACT_INT8`.
     """
     import numpy as np
 
     graph = files("embedge.runtime").joinpath("saturation_probe.onnx").read_bytes()
-    session = open_session(graph, threads=1, config=config)
+    session = open_session(graph, threads=1, config=EXACT_INT8 if exact_mode else None)
     largest = np.full((4, PROBE_DEPTH), 255, dtype=np.uint8)
     (sums,) = session.run(None, {"activations": largest})
     return bool((sums != PROBE_DEPTH * 255 * 127).any())

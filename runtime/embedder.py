@@ -184,22 +184,26 @@ class Embedder(EncodeForms):
         Args:
             texts: one text, or texts.
             task: `document` (default), `query`, `classification`, `clustering` or `none`; selects
-                the prefix. `prompt_name` is another name of it.
-            prefix: put before every text verbatim; wins over the task. Also `prompt`.
+                the prefix.
+            prefix: put before every text verbatim; wins over the task.
             own_prefix: a text that starts with a prefix of the model keeps it and gets no second.
-            dim: length of the vectors; also `truncate_dim`. Untrained sizes work, less well.
+            dim: length of the vectors; sizes that the model was not trained for work less well.
             precision: `float32`, `float16`, `int8` (fixed ranges of the model) or `ubinary`
                 (uint8, eight signs per byte).
-            normalize: give unit length (default); also `normalize_embeddings`.
+            normalize: give unit length, the default.
             long_text: texts above the limit: `mean` of windows, `truncate`, or `error`.
             max_tokens: limit per sequence with prefix and special tokens; the model's by default.
             overlap: tokens that neighbouring windows share, 8 by default.
-            batch_size: most sequences per batch; `batch_tokens`: most padded tokens per batch.
-                Neither changes a vector.
+            batch_size: most sequences per batch; changes no vector.
+            batch_tokens: most padded tokens per batch; changes no vector.
             progress: called with ProgressEvents on this thread, between batches.
             cancel: a token that ends the run, also inside a batch.
             show_progress_bar: write progress to stderr.
             return_info: return an EncodeResult with what became of every text.
+            truncate_dim: another name of `dim`.
+            prompt: another name of `prefix`.
+            prompt_name: another name of `task`.
+            normalize_embeddings: another name of `normalize`.
 
         Returns:
             (dim,) for one text, (n, dim) for several, (0, dim) for none; (n, dim / 8) for

@@ -1,15 +1,22 @@
 """Open a model for embedding: find, verify, choose the variant, load graph and tokenizer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from embedge.models.bundle import Bundle, Verify, open_bundle
-from embedge.models.errors import InvalidOption, MemoryBudgetError
+from embedge.models.errors import InvalidOption, MemoryBudgetError, SpaceMismatch
 from embedge.models.space import VARIANT_ALIASES, VARIANTS, Variant
 from embedge.models.store import cache_dir as default_cache_dir
 from embedge.models.store import find_model
-from embedge.runtime.cpu import EXACT_INT8, choose_variant, int8_sums_saturate, plan_threads
+from embedge.runtime.cpu import (
+    EXACT_INT8,
+    choose_variant,
+    cpu_features,
+    int8_sums_saturate,
+    plan_threads,
+)
 from embedge.runtime.encode_options import ModelOptions
 from embedge.runtime.encoding import TextEncoder
 from embedge.runtime.engine import Engine
@@ -72,6 +79,7 @@ def load_model(
         ModelNotFound: the model is not on this machine.
         ModelIntegrityError, BundleError: its files are damaged.
         InvalidOption: no such variant, size or thread count.
+        SpaceMismatch: `int8` was asked for and this CPU cannot compute it exactly.
         MemoryBudgetError: `max_memory` cannot be met.
     """
     cache = Path(cache_dir) if cache_dir is not None else None
@@ -92,7 +100,7 @@ def load_model(
         size,
         threads or plan_threads().threads,
         spinning=spinning,
-        config=EXACT_INT8 if needs_exact_mode(bundle, chosen) else None,
+        config=session_config(chosen),
     )
     # The graph opens in its own thread meanwhile.
     tokens = Tokens.from_file(bundle.tokenizer_path, bundle.manifest.identity.max_tokens)
@@ -129,13 +137,22 @@ def check_variant(name: str) -> Variant:
     raise InvalidOption(f"variant {name!r} is unknown; choose auto, {', '.join(VARIANTS)}")
 
 
-def needs_exact_mode(bundle: Bundle, variant: Variant) -> bool:
-    """Say whether 8-bit sums of this variant would saturate here without the exact mode.
+def session_config(variant: Variant) -> Mapping[str, str]:
+    """Return the session entries that make `variant` exact on this CPU.
 
-    A bundle without an `int8-avx2` graph promises nothing for such CPUs, but its int8 graph is
-    the same; both run exactly.
+    Raises:
+        SpaceMismatch: 8-bit sums saturate here and no exact mode helps; the vectors would be
+            those of no known space.
     """
-    return variant == "int8" and int8_sums_saturate()
+    if variant != "int8" or not int8_sums_saturate():
+        return {}
+    if int8_sums_saturate(exact_mode=True):
+        raise SpaceMismatch(
+            f"variant int8 cannot run on this CPU: 8-bit sums saturate, also in ONNX Runtime's "
+            f"exact mode (features: {', '.join(cpu_features())}). Use --variant int8-avx2, whose "
+            f"vectors are a space of their own."
+        )
+    return EXACT_INT8
 
 
 def _size(bundle: Bundle, variant: Variant, dim: int | None) -> int:
