@@ -19,11 +19,10 @@ FAILURE, USAGE, SOME_FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 
 def main() -> None:
     """Run the `embed` command with the arguments of the process, and exit."""
-    from embedge.cli.interrupt import watch_signals
+    from embedge.cli.interrupt import handle_signals
 
-    with watch_signals():
-        code = run(sys.argv[1:])
-    raise SystemExit(code)
+    handle_signals()
+    raise SystemExit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

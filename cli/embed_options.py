@@ -1,0 +1,141 @@
+"""Checked forms of the flags that decide the vectors, and the embedder that follows from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, cast
+
+from embedge.cli import options
+from embedge.cli.options import ModelFlags, RunFlags, VectorFlags
+from embedge.cli.values import one_of, size_in_bytes
+from embedge.models.errors import InvalidOption
+from embedge.models.space import VARIANT_ALIASES, Space, custom_task
+
+if TYPE_CHECKING:
+    from embedge.runtime.embedder import Embedder
+
+LongText = Literal["chunk", "mean", "truncate", "error"]
+Precision = Literal["float32", "float16", "int8", "ubinary"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """What `Embedder.stream` is called with.
+
+    Attributes:
+        task: name of a task or an alias, checked by the model's prompt table.
+        prefix: a verbatim prefix, "" for none; None: the task's.
+        long_text: what happens to a text over the limit.
+        max_tokens: limit of one sequence, prefix and special tokens included; None: the model's.
+        overlap: tokens that neighbouring windows or chunks share; None: by mode.
+        precision: of the vectors.
+        normalize: False leaves the length as pooling gives it.
+        batch_tokens, batch_size: limits of one batch; None: from the memory model.
+    """
+
+    task: str = "document"
+    prefix: str | None = None
+    long_text: LongText = "mean"
+    max_tokens: int | None = None
+    overlap: int | None = None
+    precision: Precision = "float32"
+    normalize: bool = True
+    batch_tokens: int | None = None
+    batch_size: int | None = None
+
+    def as_fields(self) -> dict[str, object]:
+        """Return what decides the records, for manifests and `--resume`."""
+        return {
+            "task": self.task,
+            "prefix": self.prefix,
+            "long_text": self.long_text,
+            "max_tokens": self.max_tokens,
+            "overlap": self.overlap,
+            "precision": self.precision,
+            "normalize": self.normalize,
+        }
+
+
+def embed_options(
+    vectors: VectorFlags, model: ModelFlags, *, default_long_text: LongText
+) -> EmbedOptions:
+    """Check the flags, before any model is loaded.
+
+    Raises:
+        InvalidOption: a value is unknown, or two flags exclude each other.
+    """
+    long_text = one_of(
+        vectors.long_text or default_long_text, options.LONG_TEXT_MODES, "--long-text"
+    )
+    task, prefix = _task_and_prefix(vectors)
+    return EmbedOptions(
+        task=task,
+        prefix=prefix,
+        long_text=cast("LongText", long_text),
+        max_tokens=vectors.max_tokens,
+        overlap=vectors.overlap,
+        precision=cast("Precision", one_of(vectors.precision, options.PRECISIONS, "--precision")),
+        normalize=not vectors.no_normalize,
+        batch_tokens=model.batch_tokens,
+        batch_size=model.batch_size,
+    )
+
+
+def _task_and_prefix(flags: VectorFlags) -> tuple[str, str | None]:
+    prefix, no_prefix, task = flags.prefix, flags.no_prefix, flags.task
+    if prefix is not None and no_prefix:
+        raise InvalidOption("--prefix and --no-prefix exclude each other; give one of them")
+    asked = "--prefix" if prefix is not None else "--no-prefix" if no_prefix else None
+    if asked and task is not None:
+        typed = {"prefix", "no_prefix"} & flags.given
+        if "task" not in flags.given and typed:
+            task = None  # a flag wins over EMBED_TASK
+        elif "task" in flags.given and not typed:
+            prefix, no_prefix = None, False  # and over EMBED_PREFIX
+        else:
+            raise InvalidOption(f"{asked} and --task exclude each other; give one of them")
+    if no_prefix:
+        return "none", ""
+    return task or "document", prefix
+
+
+def open_embedder(flags: ModelFlags, run: RunFlags) -> "Embedder":
+    """Load the model.
+
+    Raises:
+        ModelNotFound: it is not on this machine.
+        InvalidOption: variant or dim do not exist.
+        MemoryBudgetError: `--max-memory` cannot be met.
+    """
+    variant = VARIANT_ALIASES.get(flags.variant, flags.variant)
+    variant = one_of(variant, options.VARIANT_NAMES, "--variant")
+    memory = flags.max_memory
+    from embedge.models.store import default_model
+    from embedge.runtime.embedder import Embedder
+
+    return Embedder.from_pretrained(
+        flags.model or default_model(),
+        variant=cast("Literal['auto', 'fp32', 'int8', 'int8-avx2']", variant),
+        dim=flags.dim,
+        threads=flags.threads,
+        max_memory=size_in_bytes(memory, "--max-memory") if memory else None,
+        offline=run.offline or None,
+        cache_dir=flags.cache_dir,
+    )
+
+
+def running_space(embedder: "Embedder", options: EmbedOptions) -> Space:
+    """Return the space of the vectors that these options give."""
+    space = embedder.space
+    return Space(replace(space.identity, normalized=options.normalize), space.short_name)
+
+
+def task_label(options: EmbedOptions, prompts: Mapping[str, str]) -> str:
+    """Return the task that a text without its own prefix gets."""
+    if options.prefix is None:
+        return options.task
+    return custom_task(options.prefix, prompts)
+
+
+def vector_width(embedder: "Embedder", options: EmbedOptions) -> int:
+    """Return the number of stored elements per vector; `ubinary` packs eight features into one."""
+    return embedder.dim // 8 if options.precision == "ubinary" else embedder.dim
