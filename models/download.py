@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from embedge.models.durable import fsync_path
-from embedge.models.errors import EmbedgeError, ModelIntegrityError
+from embedge.models.errors import ModelIntegrityError
 
 _BLOCK = 1 << 20
 
@@ -58,7 +58,7 @@ def fetch_file(
     Raises:
         ModelIntegrityError: size or hash is wrong; the file is removed, so that the next try
             starts afresh.
-        EmbedgeError: the transfer ended early; the next try continues.
+        Exception: an error of huggingface_hub or its HTTP client; the next try continues.
     """
     target, part = dest / file.name, dest / file.part_name
     if _size_of(target) == file.size and not _problem(file, target):
@@ -78,7 +78,50 @@ def fetch_file(
     fsync_path(target.parent)
 
 
+def network_error() -> type[Exception]:
+    """Return the root error of the HTTP client that huggingface_hub uses.
+
+    The client changed between versions (requests, httpx, httpx2); its root is the first parent of
+    the hub's own error.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return cast("type[Exception]", HfHubHTTPError.__bases__[0])
+
+
+def is_disk_error(error: Exception) -> bool:
+    """Tell a full or read-only disk from a network that failed; both are OSErrors."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 def _transfer(
+    file: RemoteFile,
+    url: str,
+    headers: Mapping[str, str],
+    part: Path,
+    progress: Callable[[int], None],
+) -> None:
+    """Fill the part file; reconnects as long as that brings new bytes."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    while True:
+        before = _size_of(part)
+        try:
+            _append(file, url, headers, part, progress)
+        except (network_error(), OSError) as error:
+            size = _size_of(part)
+            if isinstance(error, HfHubHTTPError) or is_disk_error(error) or size == before:
+                raise
+            if size > file.size:
+                # Early versions append a whole answer where the server ignored the range.
+                part.unlink()
+                if before == 0:
+                    raise
+        else:
+            return
+
+
+def _append(
     file: RemoteFile,
     url: str,
     headers: Mapping[str, str],
@@ -97,12 +140,6 @@ def _transfer(
             headers=dict(headers),
             expected_size=file.size,
             displayed_filename=file.name,
-        )
-        sink.flush()
-    got = _size_of(part)
-    if got < file.size:
-        raise EmbedgeError(
-            f"{url} ended after {got} of {file.size} bytes. Run the command again; it continues."
         )
 
 

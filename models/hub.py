@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from embedge.models.disk_space import require_space
-from embedge.models.download import RemoteFile, fetch_file, left_to_fetch
+from embedge.models.download import (
+    RemoteFile,
+    fetch_file,
+    is_disk_error,
+    left_to_fetch,
+    network_error,
+)
 from embedge.models.errors import CheckpointError, EmbedgeError, ModelNotFound, OfflineError
 from embedge.models.file_lock import FileLock
 from embedge.models.steps import StepProgress, no_progress
@@ -265,9 +271,6 @@ def _hub_errors(repo: str, revision: str) -> Iterator[None]:
     """Turn the errors of huggingface_hub and of its HTTP client into ours."""
     from huggingface_hub import errors
 
-    # The client changed between versions (requests, httpx, httpx2); its root error is the first
-    # parent of the hub's own.
-    client_error = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
     where = os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
     try:
         yield
@@ -281,14 +284,13 @@ def _hub_errors(repo: str, revision: str) -> Iterator[None]:
         raise ModelNotFound(
             f"{repo} is not on {where}, or is private or gated: then set HF_TOKEN"
         ) from error
-    except (client_error, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # a full or read-only disk, not the network
+    except (network_error(), OSError, ValueError) as error:
+        if is_disk_error(error) or isinstance(error, EmbedgeError):
+            raise
+        if isinstance(error, ValueError) and not isinstance(error, errors.HfHubHTTPError):
+            said = f"{repo}: {where} does not answer like a model hub: {error}. Check HF_ENDPOINT."
+            raise EmbedgeError(said) from error
         raise EmbedgeError(
             f"{repo}: the download from {where} failed: {error}. Check HF_ENDPOINT and the proxy "
             f"variables, and run the command again; it continues where it stopped."
         ) from error
-    except ValueError as error:
-        if isinstance(error, EmbedgeError):
-            raise
-        raise EmbedgeError(f"{repo}: {where} does not answer like a model hub: {error}") from error
