@@ -142,6 +142,13 @@ Prefix = Annotated[
     ),
 ]  # fmt: skip
 NoPrefix = Annotated[bool, option("--no-prefix", help="Put nothing before the inputs.", panel=TEXT)]
+Output = Annotated[
+    Path | None,
+    option(
+        "--output", "-o", help="Write FILE, whole or not at all, instead of stdout.",
+        panel=OUTPUT, metavar="FILE",
+    ),
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,14 +267,7 @@ class OutputFlags:
             panel=OUTPUT, metavar="NAME",
         ),
     ] = None  # fmt: skip
-    output: Annotated[
-        Path | None,
-        option(
-            "--output", "-o",
-            help="Write FILE (whole or not at all) and FILE.manifest.json; default: stdout.",
-            panel=OUTPUT, metavar="FILE",
-        ),
-    ] = None  # fmt: skip
+    output: Output = None
     resume: Annotated[
         bool, option("--resume", help="Continue FILE.partial (jsonl only).", panel=OUTPUT)
     ] = False

@@ -98,13 +98,18 @@ class NpzFile:
         self._array.close()
         self._spool.seek(0)
         with self._target.seekable() as file, zipfile.ZipFile(file, "w") as archive:
-            with archive.open("embeddings.npy", "w", force_zip64=True) as member:
+            with archive.open(_member("embeddings"), "w", force_zip64=True) as member:
                 shutil.copyfileobj(self._spool, member)
             for name, values in self._columns.items():
                 _add_array(archive, name, np.array(values, dtype=_column_dtype(name)))
             for name in ("space", "task"):
                 _add_array(archive, name, np.array(str(self._facts[name])))
         self._spool.close()
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """Name an array of the archive; without a date, so that equal runs give equal bytes."""
+    return zipfile.ZipInfo(f"{name}.npy")
 
 
 def _column_dtype(name: str) -> str | None:
@@ -118,5 +123,5 @@ def _add_array(
 ) -> None:
     import numpy as np
 
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+    with archive.open(_member(name), "w", force_zip64=True) as member:
         np.lib.format.write_array(member, array, allow_pickle=False)

@@ -1,0 +1,154 @@
+"""`embed similar`: cosine similarity of every pair of texts."""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedge.cli.bulk import RowForm, Rows
+from embedge.cli.embed_options import embed_options, open_embedder, running_space, task_label
+from embedge.cli.flag_groups import with_flags
+from embedge.cli.interrupt import cancelling
+from embedge.cli.options import INPUT, OUTPUT, ModelFlags, Output, RunFlags, VectorFlags, option
+from embedge.cli.output.numbers import digits, json_array, json_text
+from embedge.cli.output.target import open_target
+from embedge.cli.plain_help import PlainCommand
+from embedge.cli.records import FailedInput
+from embedge.cli.values import one_of, size_in_bytes
+from embedge.models.errors import InputError, InvalidOption
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMATS = ("table", "json", "csv")
+_TABLE_WIDTH = 80
+
+
+def similar_command(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts to compare, two or more.")
+    ] = None,
+    content: Annotated[
+        list[str] | None,
+        option("--content", "-c", help="A text (repeatable).", panel=INPUT, metavar="TEXT"),
+    ] = None,
+    input: Annotated[
+        str | None,
+        option(
+            "--input",
+            "-i",
+            help="Read one text per line of FILE, or of stdin with -.",
+            panel=INPUT,
+            metavar="FILE",
+        ),
+    ] = None,
+    lines: Annotated[
+        bool, option("--lines", help="One text per line of the input (always so).", panel=INPUT)
+    ] = False,
+    format: Annotated[
+        str,
+        option(
+            "--format",
+            "-f",
+            help="table (default), json or csv.",
+            panel=OUTPUT,
+            metavar="NAME",
+            choices=FORMATS,
+        ),
+    ] = "table",
+    output: Output = None,
+    *,
+    model: ModelFlags,
+    vectors: VectorFlags,
+    run: RunFlags,
+) -> None:
+    """Print the cosine similarity of every pair of texts, 1 for equal meaning.
+
+    All texts are embedded with the same --task; `document` unless you say otherwise.
+    """
+    format = "json" if run.json else one_of(format, FORMATS, "--format")
+    options = embed_options(vectors, model, default_long_text="mean")
+    if options.long_text == "chunk":
+        raise InvalidOption("--long-text chunk gives several vectors per text; use mean")
+    if options.precision != "float32":
+        raise InvalidOption(f"--precision {options.precision} is for stored vectors; leave it out")
+    everything = [*(texts or []), *(content or [])]
+    if input is not None or lines:
+        everything += _read_lines(input or "-")
+    if len(everything) < 2:
+        raise InvalidOption(
+            f"{len(everything)} text to compare; give at least two, or a file with -i FILE"
+        )
+    from embedge.runtime.cancel import CancelToken
+
+    cancel = CancelToken()
+    with open_embedder(model, run) as embedder, cancelling(cancel):
+        result = embedder.encode(
+            everything,
+            task=None if options.prefix is not None else options.task,
+            prefix=options.prefix,
+            long_text=options.long_text,
+            max_tokens=options.max_tokens,
+            overlap=options.overlap,
+            cancel=cancel,
+        )
+        matrix = embedder.similarity(result, result)
+        space = running_space(embedder, replace(options, normalize=True)).fingerprint
+        task = task_label(options, embedder.space.identity.prompts)
+    if format == "json":
+        body = _json(everything, matrix, space, task)
+    else:
+        body = _csv(matrix) if format == "csv" else _table(everything, matrix)
+    target = open_target(output)
+    target.write(body.encode())
+    target.commit()
+
+
+def register(app: typer.Typer) -> None:
+    """Add `embed similar`."""
+    app.command("similar", cls=PlainCommand)(with_flags(similar_command))
+
+
+def _read_lines(path: str) -> list[str]:
+    if path == "-" and sys.stdin.isatty():
+        raise InvalidOption("stdin is a terminal; name a file with -i FILE, or send a pipe")
+    form = RowForm(max_bytes=size_in_bytes("64MiB", "--max-file-size"))
+    found = []
+    for one in Rows(path, form).inputs():
+        if isinstance(one, FailedInput):
+            raise InputError(one.message, one.code)
+        found.append(one.text)
+    return found
+
+
+def _json(texts: Sequence[str], matrix: "NDArray[np.float32]", space: str, task: str) -> str:
+    head = json_text({"space": space, "task": task, "texts": list(texts)})
+    rows = ",\n".join(json_array(row) for row in matrix)
+    return f'{head[:-1]},"similarity":[\n{rows}\n]}}\n'
+
+
+def _csv(matrix: "NDArray[np.float32]") -> str:
+    body = io.StringIO()
+    writer = csv.writer(body, lineterminator="\r\n")
+    writer.writerow(["", *map(str, range(len(matrix)))])
+    for number, row in enumerate(matrix):
+        writer.writerow([str(number), *digits(row)])
+    return body.getvalue()
+
+
+def _table(texts: Sequence[str], matrix: "NDArray[np.float32]") -> str:
+    """Lay out rows of numbers with the start of each text behind them, 80 columns if possible."""
+    width = len(str(len(texts) - 1))
+    lines = [" " * width + "".join(f"{column:>8}" for column in range(len(texts)))]
+    room = max(12, _TABLE_WIDTH - len(lines[0]) - 2)
+    for number, (text, row) in enumerate(zip(texts, matrix, strict=True)):
+        shown = " ".join(text.split())
+        label = shown if len(shown) <= room else f"{shown[: room - 1]}…"
+        numbers = "".join(f"{value:8.4f}" for value in row)
+        lines.append(f"{number:>{width}}{numbers}  {label}")
+    return "\n".join(lines) + "\n"
