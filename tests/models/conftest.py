@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -71,6 +71,12 @@ def write_toy_bundle(out: Path, **changes: Any) -> Bundle:
     with new_bundle(out) as draft:
         fill_draft(draft.folder)
         return draft.finish(make_manifest(**changes))
+
+
+@pytest.fixture
+def make_toy() -> Callable[..., Path]:
+    """Write a toy bundle to a path; keywords change its manifest."""
+    return lambda out, **changes: write_toy_bundle(out, **changes).path
 
 
 @pytest.fixture
