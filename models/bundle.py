@@ -1,5 +1,6 @@
 """The bundle on disk: written whole or not at all, read only if its hashes match."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -34,10 +35,9 @@ WEIGHTS_NAME = "weights.bin"
 TOKENIZER_NAME = "tokenizer.json"
 Verify = Literal["cached", "full"]
 
-_LOCK_NAME = ".lock"
 _LEFTOVER = re.compile(r"\..+\.(partial|removed)-[0-9a-f]{12}")
-# A folder without a lock file is either younger than its lock or about to be renamed.
-_UNLOCKED_GRACE_S = 3600
+# Where folders cannot be locked, only the age of a draft tells that nobody works on it.
+_UNLOCKED_GRACE_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,9 @@ def _file_problem(
 class BundleDraft:
     """A bundle being written in a temporary folder beside its final place."""
 
-    def __init__(self, folder: Path, out: Path, lock: FileLock) -> None:
+    def __init__(self, folder: Path, out: Path) -> None:
         self.folder = folder
         self._out = out
-        self._lock = lock
 
     def finish(self, manifest: Manifest) -> Bundle:
         """Hash all files, write the manifest, flush everything and move the folder into place.
@@ -138,8 +137,6 @@ class BundleDraft:
         """
         files = {}
         for file in sorted(self.folder.iterdir()):
-            if file.name == _LOCK_NAME:
-                continue
             if not stat.S_ISREG(file.lstat().st_mode) or not PLAIN_NAME.fullmatch(file.name):
                 raise BundleError(
                     f"{file} is not a plain file; a bundle holds only plain files of plain names"
@@ -164,8 +161,6 @@ class BundleDraft:
         fsync_path(path)
 
     def _move_into_place(self) -> None:
-        self._lock.release()  # an open file would keep Windows from renaming the folder
-        self._lock.path.unlink()
         fsync_path(self.folder)
         try:
             os.rename(self.folder, self._out)
@@ -190,28 +185,45 @@ def new_bundle(out: Path) -> Iterator[BundleDraft]:
         raise _exists(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out.parent)
-    folder = out.parent / f".{out.name}.partial-{secrets.token_hex(6)}"
-    folder.mkdir()
-    lock = FileLock(folder / _LOCK_NAME)
+    lock = _locked_folder(out)
     try:
-        lock.acquire()
-        yield BundleDraft(folder, out, lock)
+        yield BundleDraft(lock.path, out)
     finally:
+        if lock.path.exists():
+            shutil.rmtree(lock.path)
         lock.release()
-        if folder.exists():
-            shutil.rmtree(folder)
+
+
+def _locked_folder(out: Path) -> FileLock:
+    """Make the temporary folder of a draft; its lock tells others that we live."""
+    while True:
+        folder = out.parent / f".{out.name}.partial-{secrets.token_hex(6)}"
+        folder.mkdir()
+        lock = FileLock(folder)
+        with contextlib.suppress(FileNotFoundError):
+            # Between `mkdir` and the lock, a cleaning process may take the folder for a leftover.
+            if lock.acquire() and folder.exists():
+                return lock
+        lock.release()
 
 
 def remove_bundle(path: Path) -> None:
     """Remove a bundle so that it stops being loadable at once, even if this is interrupted.
 
     Raises:
+        BundleError: another process removes it.
         OSError: the folder cannot be changed.
     """
     doomed = path.with_name(f".{path.name}.removed-{secrets.token_hex(6)}")
-    os.rename(path, doomed)
-    fsync_path(path.parent)
-    shutil.rmtree(doomed)
+    lock = FileLock(path)
+    if not lock.acquire():
+        raise BundleError(f"{path} is being removed by another process")
+    try:
+        os.rename(path, doomed)
+        fsync_path(path.parent)
+        shutil.rmtree(doomed)
+    finally:
+        lock.release()
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
@@ -220,29 +232,25 @@ def remove_leftovers(folder: Path) -> list[Path]:
     A draft belongs to a living process while its lock is held. What cannot be removed (another
     user's, a read-only folder) stays and is not returned.
     """
-    removed = []
-    for entry in sorted(folder.iterdir()):
-        if not _LEFTOVER.fullmatch(entry.name) or entry.is_symlink() or not entry.is_dir():
-            continue
-        if _is_abandoned(entry):
-            shutil.rmtree(entry, ignore_errors=True)
-            if not entry.exists():
-                removed.append(entry)
-    return removed
+    found = (entry for entry in sorted(folder.iterdir()) if _LEFTOVER.fullmatch(entry.name))
+    return [entry for entry in found if _remove_abandoned(entry)]
 
 
-def _is_abandoned(draft: Path) -> bool:
+def _remove_abandoned(draft: Path) -> bool:
+    if draft.is_symlink() or not draft.is_dir():
+        return False
+    lock = FileLock(draft)
     try:
-        if ".removed-" in draft.name:
-            return True
-        if not (draft / _LOCK_NAME).exists():
-            return time.time() - draft.stat().st_mtime > _UNLOCKED_GRACE_S
-        lock = FileLock(draft / _LOCK_NAME)
-        abandoned = lock.acquire() and lock.protects
-        lock.release()
+        if not lock.acquire():
+            return False
+        if not lock.protects and time.time() - draft.stat().st_mtime < _UNLOCKED_GRACE_S:
+            return False
+        shutil.rmtree(draft)
     except OSError:
         return False  # vanished meanwhile, or not ours to touch
-    return abandoned
+    finally:
+        lock.release()
+    return True
 
 
 def _exists(out: Path) -> BundleError:

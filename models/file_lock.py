@@ -11,10 +11,11 @@ else:
 
 
 class FileLock:
-    """An exclusive, advisory lock on one small file; the file itself means nothing.
+    """An exclusive, advisory lock on a small file, or on a folder, which it follows when renamed.
 
     Held by the open handle, not by a process number, so it also works between containers that
-    share a folder. Where a file system has no locks, `acquire` says True, and `protects` False.
+    share a folder. Where there are no locks (some network file systems, folders on Windows),
+    `acquire` says True, and `protects` False.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,15 +29,19 @@ class FileLock:
         Raises:
             OSError: the file cannot be opened.
         """
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        is_folder = self.path.is_dir()
+        if is_folder and sys.platform == "win32":
+            self.protects = False
+            return True
+        flags = os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT
+        handle = os.open(self.path, flags, 0o666)
         try:
             _lock(handle)
         except OSError as error:
-            if not _is_busy(error):
-                self._handle, self.protects = handle, False
-                return True
-            os.close(handle)
-            return False
+            if _is_busy(error):
+                os.close(handle)
+                return False
+            self.protects = False
         self._handle = handle
         return True
 

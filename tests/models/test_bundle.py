@@ -343,9 +343,23 @@ def test_of_two_processes_writing_one_bundle_one_wins_and_one_says_why(
     assert [entry.name for entry in out.parent.iterdir()] == ["same"]
 
 
-def test_a_fresh_draft_without_lock_is_left_alone_and_an_old_one_is_not(tmp_path: Path) -> None:
+def test_only_drafts_are_taken_for_leftovers(tmp_path: Path) -> None:
+    left = tmp_path / ".b.partial-0123456789ab"
+    for folder in (left, tmp_path / ".c.partial-mine", tmp_path / "d.partial-0123456789ab"):
+        folder.mkdir()
+    assert remove_leftovers(tmp_path) == [left]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_where_locks_do_not_work_only_old_drafts_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(_: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("embedge.models.file_lock._lock", unsupported)
     fresh, old = tmp_path / ".a.partial-0123456789ab", tmp_path / ".b.partial-0123456789ab"
-    for folder in (fresh, old, tmp_path / ".c.partial-mine", tmp_path / "d.partial-0123456789ab"):
+    for folder in (fresh, old):
         folder.mkdir()
     os.utime(old, (0, 0))
     assert remove_leftovers(tmp_path) == [old]
