@@ -6,6 +6,9 @@ from collections.abc import Collection, Sequence
 
 # Top-level import name -> extra that installs it.
 EXTRA_OF = {
+    "ir_measures": "eval",
+    "bm25s": "eval",
+    "scipy": "eval",
     "onnx": "export",
     "onnx_ir": "export",
     "onnxscript": "export",

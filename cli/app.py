@@ -14,7 +14,12 @@ from typer.core import TyperGroup
 from embedge.cli.plain_help import PlainGroup
 
 # In the order of `embed --help`.
-COMMAND_MODULES: tuple[str, ...] = ("embedge.cli.text", "embedge.cli.similar", "embedge.cli.doctor")
+COMMAND_MODULES: tuple[str, ...] = (
+    "embedge.cli.text",
+    "embedge.cli.similar",
+    "embedge.cli.eval",
+    "embedge.cli.doctor",
+)
 
 
 def _show_version(wanted: bool) -> None:

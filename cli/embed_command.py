@@ -76,7 +76,9 @@ def run_embedding(job: EmbedJob, model: ModelFlags, run: RunFlags) -> None:
         }
         with (
             show_progress(form, no_color=run.no_color) as callback,
-            open_output(job.choice, description, facts) as session,
+            open_output(
+                job.choice, description, facts, texts_per_block=job.options.texts_per_block
+            ) as session,
         ):
             _loop(job, embedder, session, callback, run)
     _report(session, quiet=run.quiet)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LongText = Literal["chunk", "mean", "truncate", "error"]
 Precision = Literal["float32", "float16", "int8", "ubinary"]
 
+# Enough to fill batches of equal length, few enough that results come while one waits.
+TEXTS_PER_BLOCK = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedOptions:
@@ -42,6 +45,11 @@ class EmbedOptions:
     batch_tokens: int | None = None
     batch_size: int | None = None
 
+    @property
+    def texts_per_block(self) -> int:
+        """Texts that are sorted and batched together; `--batch-size 1` prints each at once."""
+        return 1 if self.batch_size == 1 else TEXTS_PER_BLOCK
+
     def as_fields(self) -> dict[str, object]:
         """Return what decides the records, for manifests and `--resume`."""
         return {
@@ -52,6 +60,8 @@ class EmbedOptions:
             "overlap": self.overlap,
             "precision": self.precision,
             "normalize": self.normalize,
+            "batch_tokens": self.batch_tokens,
+            "batch_size": self.batch_size,
         }
 
 

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from embedge.cli.embed_options import EmbedOptions
-from embedge.cli.records import FailedInput, Fields, Input, Record, TextInput, failure_record
+from embedge.cli.records import (
+    Blocks,
+    FailedInput,
+    Fields,
+    Input,
+    Record,
+    TextInput,
+    failure_record,
+)
 
 if TYPE_CHECKING:
     from embedge.runtime.cancel import CancelToken
@@ -39,21 +47,30 @@ def embed_inputs(
     Raises:
         Cancelled: `cancel` was used.
     """
-    checked = (
-        map(_LengthCheck(embedder, options), inputs) if options.long_text == "error" else inputs
-    )
-    # One stream has one rule about prefixes; neighbours with the same rule share a stream.
-    for own_prefix, group in itertools.groupby(checked, key=lambda one: one.own_prefix):
+    if options.long_text == "error":
+        inputs = map(_LengthCheck(embedder, options), inputs)
+    for _, group in itertools.groupby(inputs, key=_Key(options.texts_per_block)):
         waiting: deque[Input] = deque()
-        texts = _texts(group, waiting)
+        own_prefix, texts = _texts(group, waiting)
         for result in _stream(embedder, texts, options, own_prefix, cancel, progress):
-            while isinstance(failed := waiting.popleft(), FailedInput):
-                yield failure_record(failed)
-            yield _record(failed, result, tail, store_text=store_text)
-        while waiting:
-            failed = waiting.popleft()
-            assert isinstance(failed, FailedInput)
-            yield failure_record(failed)
+            while isinstance(one := waiting.popleft(), FailedInput):
+                yield failure_record(one)
+            yield _record(one, result, tail, store_text=store_text)
+        for one in waiting:
+            assert isinstance(one, FailedInput)
+            yield failure_record(one)
+
+
+class _Key:
+    """Which inputs share a stream: those of one block with the same rule about prefixes."""
+
+    def __init__(self, texts_per_block: int) -> None:
+        self._blocks = Blocks(texts_per_block)
+
+    def __call__(self, one: Input) -> tuple[int, bool]:
+        key = (self._blocks.number, one.own_prefix)
+        self._blocks.count(has_vector=isinstance(one, TextInput), last=one.last)
+        return key
 
 
 def until_first_failure(inputs: Iterable[Input]) -> Iterator[Input]:
@@ -88,11 +105,17 @@ class _LengthCheck:
         return FailedInput(name, None if path is None else str(path), "too_long", message)
 
 
-def _texts(inputs: Iterable[Input], waiting: deque[Input]) -> Iterator[str]:
-    for one in inputs:
-        waiting.append(one)
-        if isinstance(one, TextInput):
-            yield one.text
+def _texts(inputs: Iterator[Input], waiting: deque[Input]) -> tuple[bool, Iterator[str]]:
+    """Return the rule about prefixes and the texts; every input that was read waits in order."""
+    first = next(inputs)
+
+    def texts() -> Iterator[str]:
+        for one in itertools.chain([first], inputs):
+            waiting.append(one)
+            if isinstance(one, TextInput):
+                yield one.text
+
+    return first.own_prefix, texts()
 
 
 def _stream(

@@ -39,6 +39,7 @@ class FailedInput:
     message: str
     size: int = 0
     own_prefix: bool = False
+    last: bool = True
 
 
 Input = TextInput | FailedInput
@@ -65,6 +66,29 @@ class Record:
     def failed(self) -> bool:
         """True if this record stands for an input without a vector."""
         return self.vector is None
+
+
+class Blocks:
+    """Cuts a run into blocks of whole inputs, each embedded on its own.
+
+    Neighbours in a batch can move the last digit of a vector (by 1e-7), so what `--resume` writes
+    is equal byte for byte only if it batches the same texts together. It starts at a block's
+    end, and the rule needs nothing but the records, so both sides find the same ends.
+    """
+
+    def __init__(self, texts_per_block: int) -> None:
+        self._size = texts_per_block
+        self._texts = 0
+        self.number = 0
+
+    def count(self, *, has_vector: bool, last: bool) -> bool:
+        """Count one record; True if it ends a block."""
+        self._texts += has_vector
+        if not last or self._texts < self._size:
+            return False
+        self._texts = 0
+        self.number += 1
+        return True
 
 
 # How many failures a manifest lists one by one; the count is always exact.

@@ -1,4 +1,4 @@
-"""`--resume`: continue `FILE.partial` so that the end result equals an undisturbed run.
+"""`--resume`: continue `FILE.partial` so that the result equals an undisturbed run byte for byte.
 
 Beside `FILE.partial` lies `FILE.partial.json`, written before the first record: space and options
 of the run. A later run may continue only with equal ones.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from embedge.cli.output.target import partial_path
-from embedge.cli.records import LISTED_FAILURES, Counts, Fields
+from embedge.cli.records import LISTED_FAILURES, Blocks, Counts, Fields
 from embedge.models.bundle import write_atomically
 from embedge.models.errors import EmbedgeError, InvalidOption
 from embedge.models.space import Identity, Space
@@ -25,7 +25,7 @@ class Finished:
     """What `FILE.partial` holds already.
 
     Attributes:
-        inputs: number of inputs whose records are complete.
+        inputs: number of inputs in finished blocks.
         last_id: id of the last of them.
         paths: their paths; a path is done when all its chunks are.
         counts: vectors, failures and tokens so far.
@@ -37,6 +37,18 @@ class Finished:
     paths: set[str] = field(default_factory=set)
     counts: Counts = field(default_factory=Counts)
     end: int = 0
+
+    def add(self, more: "Finished") -> None:
+        """Add a block that follows."""
+        self.inputs += more.inputs
+        self.last_id = more.last_id
+        self.paths |= more.paths
+        mine, theirs = self.counts, more.counts
+        mine.vectors += theirs.vectors
+        mine.failed += theirs.failed
+        mine.tokens += theirs.tokens
+        mine.truncated += theirs.truncated
+        mine.failures = [*mine.failures, *theirs.failures][:LISTED_FAILURES]
 
 
 def state_path(output: Path) -> Path:
@@ -51,8 +63,10 @@ def write_state(output: Path, space: Space | None, options: Fields) -> None:
     write_atomically(state_path(output), json.dumps(state, sort_keys=True).encode())
 
 
-def read_finished(output: Path, space: Space | None, options: Fields) -> Finished:
-    """Find the complete records of `FILE.partial`; nothing there is a fresh start.
+def read_finished(
+    output: Path, space: Space | None, options: Fields, texts_per_block: int
+) -> Finished:
+    """Find the finished blocks of `FILE.partial`; nothing there is a fresh start.
 
     Raises:
         SpaceMismatch: its vectors are of another space.
@@ -63,22 +77,20 @@ def read_finished(output: Path, space: Space | None, options: Fields) -> Finishe
     if not state.exists() or not partial.exists() or not partial.stat().st_size:
         return Finished()
     _require_same_run(json.loads(state.read_text(encoding="utf-8")), output, space, options)
-    finished, pending = Finished(), Finished()
+    finished, pending, blocks = Finished(), Finished(), Blocks(texts_per_block)
     with partial.open("rb") as file:
         for end, fields in _whole_records(file, partial):
-            _count(pending.counts, fields)
-            if _completes_its_input(fields):
-                finished.inputs += 1
-                finished.last_id = str(fields["id"])
-                finished.paths.add(str(fields.get("path")))
+            last = _completes_its_input(fields)
+            _count(pending, fields, last=last)
+            if blocks.count(has_vector="error" not in fields, last=last):
+                finished.add(pending)
                 finished.end = end
-                _add(finished.counts, pending.counts)
                 pending = Finished()
     return finished
 
 
 def cut_partial(output: Path, end: int) -> None:
-    """Drop everything behind `end`: a torn record, or chunks of a file that was not finished."""
+    """Drop everything behind `end`: a torn record, or a block that was not finished."""
     with partial_path(output).open("r+b") as file:
         file.truncate(end)
 
@@ -139,17 +151,13 @@ def _completes_its_input(fields: dict[str, object]) -> bool:
     return True
 
 
-def _count(counts: Counts, fields: dict[str, object]) -> None:
+def _count(block: Finished, fields: dict[str, object], *, last: bool) -> None:
+    if last:
+        block.inputs += 1
+        block.last_id = str(fields["id"])
+        block.paths.add(str(fields.get("path")))
     if "error" in fields:
-        counts.add_failure(fields)
+        block.counts.add_failure(fields)
         return
     tokens = fields.get("n_tokens")
-    counts.add_vector(tokens if isinstance(tokens, int) else 0, fields.get("truncated") is True)
-
-
-def _add(total: Counts, more: Counts) -> None:
-    total.vectors += more.vectors
-    total.failed += more.failed
-    total.tokens += more.tokens
-    total.truncated += more.truncated
-    total.failures = [*total.failures, *more.failures][:LISTED_FAILURES]
+    block.counts.add_vector(tokens if isinstance(tokens, int) else 0, fields["truncated"] is True)

@@ -80,7 +80,7 @@ class OutputSession:
 
 @contextmanager
 def open_output(
-    choice: OutputChoice, description: RunDescription, facts: Fields
+    choice: OutputChoice, description: RunDescription, facts: Fields, *, texts_per_block: int
 ) -> Iterator[OutputSession]:
     """Open an output; at the end of the block it is complete, after an error it is abandoned.
 
@@ -88,6 +88,7 @@ def open_output(
         choice: checked flags.
         description: for the sidecar and for `--resume`.
         facts: dim, precision, task, model of the vectors.
+        texts_per_block: for `--resume`, which goes on at a block's end.
 
     Raises:
         SpaceMismatch, InvalidOption: `--resume` does not fit what is there.
@@ -97,7 +98,7 @@ def open_output(
     space, options = description.space, description.options
     finished = Finished()
     if choice.resume and choice.path is not None:
-        finished = read_finished(choice.path, space, options)
+        finished = read_finished(choice.path, space, options, texts_per_block)
     if finished.end and choice.path is not None:
         cut_partial(choice.path, finished.end)
     target = open_target(choice.path, append=finished.end > 0)
