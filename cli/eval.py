@@ -153,7 +153,7 @@ def eval_command(
         batch_tokens=batch_tokens,
     )  # fmt: skip
     plan = EvaluationPlan(
-        models=[str(model) for model in models or [_default_model()]],
+        models=[str(model) for model in models] if models else [_default_model()],
         variants=_names(variants),
         dims=_sizes(dims),
         baseline=baseline is not None,
