@@ -1,0 +1,175 @@
+"""First step: text, vocabulary and the untrained student, written to the working folder."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from embedge.models.bundle import write_atomically
+from embedge.models.recipes.leakage import EvaluationText, evaluation_texts
+from embedge.models.recipes.network import Encoder, load_teacher, padded
+from embedge.models.recipes.settings import Recipe, StudentSettings, VocabularySettings
+from embedge.models.recipes.teacher_file import LAYERS, TeacherFile
+from embedge.models.recipes.tokens import TextEncoder, like_length
+from embedge.models.recipes.training_text import (
+    Pair,
+    Passage,
+    read_catalogues,
+    read_pairs,
+    read_passages,
+    sample,
+)
+from embedge.models.recipes.upcycle import Routing, centre, moe_inputs, routing_for, up_cycle
+from embedge.models.recipes.vocabulary import (
+    choose_pieces,
+    count_shares,
+    row_sources,
+    write_tokenizer,
+)
+
+ROW_MULTIPLE = 64
+TEACHER_PREFIX = {
+    "search_query: ": "query: ",
+    "search_document: ": "passage: ",
+    "classification: ": "query: ",
+    "clustering: ": "query: ",
+}
+XLMR_LANGUAGES = frozenset(
+    "af am ar as az be bg bn br bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he "
+    "hi hr hu hy id is it ja jv ka kk km kn ko ku ky la lo lt lv mg mk ml mn mr ms my nb ne nl nn "
+    "no om or pa pl ps pt ro ru sa sd si sk sl so sq sr su sv sw ta te th tl tr ug uk ur uz vi xh "
+    "yi zh".split()
+)
+"""Languages of XLM-R; a catalogue in another one says nothing about useful pieces."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Paths: the XLM-R tokenizer, the training pack, wheels with catalogues, evaluation text."""
+
+    tokenizer: Path
+    pack: Path
+    catalogues: Sequence[Path]
+    evaluation: Path
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """Everything that is read."""
+
+    pairs: list[Pair]
+    passages: list[Passage]
+
+
+def read_text(recipe: Recipe, inputs: Inputs) -> TrainingText:
+    """Read the pack and the catalogues.
+
+    The pack is clean of evaluation text as it is; catalogue strings that share some are dropped.
+    """
+    pairs = read_pairs(inputs.pack, recipe.text.left_out)
+    evaluation = EvaluationText(evaluation_texts(inputs.evaluation))
+    for pair in read_catalogues(inputs.catalogues):
+        if pair.language in XLMR_LANGUAGES and not (
+            evaluation.shares(pair.text) or evaluation.shares(pair.english)
+        ):
+            pairs.append(pair)
+    return TrainingText(pairs, read_passages(inputs.pack))
+
+
+def cut_vocabulary(
+    settings: VocabularySettings, text: TrainingText, file: TeacherFile, full: Path, folder: Path
+) -> None:
+    """Write `tokenizer.json` and `rows.npy` (teacher row of each student row)."""
+    by_language: dict[str, list[str]] = defaultdict(list)
+    for pair in text.pairs:
+        by_language[pair.language].append(pair.text)
+        by_language["en"].append(pair.english)
+    long: dict[str, list[str]] = defaultdict(list)
+    for passage in text.passages:
+        long[passage.language].append(passage.text[:1200])
+    weights, texts = {}, {}
+    for language, some in by_language.items():
+        chosen = sample(dict.fromkeys(some), settings.texts_per_language, seed=0)
+        texts[language] = chosen + sample(long[language], settings.texts_per_language // 40, seed=0)
+        weights[language] = 1.0
+        if language not in long:
+            # A catalogue of a few thousand characters is a noisy count: trust it less.
+            enough = min(1.0, sum(map(len, chosen)) / 20_000) ** 0.5
+            weights[language] = settings.catalogue_weight * enough
+    weights["en"] = settings.english_weight
+    shares = count_shares(full, texts, weights, len(file.pieces))
+    kept = choose_pieces(
+        shares, file.pieces, file.scores, size=settings.size, unigram=settings.unigram
+    )
+    write_tokenizer(full, kept, file.pieces, file.scores, folder / "tokenizer.json")
+    np.save(folder / "rows.npy", row_sources(kept, file.pieces))
+
+
+def moe_layers(settings: StudentSettings) -> list[int]:
+    """Layers with experts (config `moe_every_n_layers`)."""
+    return [i for i in range(LAYERS) if i % settings.moe_every == 1]
+
+
+def student_rows(file: TeacherFile, folder: Path) -> torch.Tensor:
+    """Word rows (rows, hidden), padded with zeros to a multiple of 64."""
+    chosen = file.tensors["emb.word"][np.load(folder / "rows.npy")]
+    padding = -len(chosen) % ROW_MULTIPLE
+    return torch.from_numpy(np.pad(chosen, ((0, padding), (0, 0))))
+
+
+def teacher_means(
+    teacher: Encoder, encoder: TextEncoder, texts: list[str]
+) -> dict[str, list[float]]:
+    """Mean unit vector per prefix: e5's common part, norm about 0.89."""
+    means = {}
+    for prefix in ("query: ", "passage: "):
+        vectors = torch.nn.functional.normalize(embed(teacher, encoder, texts, prefix), dim=-1)
+        means[prefix] = vectors.mean(0).tolist()
+    return means
+
+
+def embed(
+    encoder: Encoder, tokens: TextEncoder, texts: Sequence[str], prefix: str, limit: int = 128
+) -> torch.Tensor:
+    """Means (texts, hidden), not normalised."""
+    ids = tokens.ids(texts, prefix, limit)
+    out = torch.zeros(len(ids), encoder.positions.shape[1])
+    with torch.inference_mode():
+        for rows in like_length([len(i) for i in ids], 4096):
+            out[rows] = encoder(*padded([ids[i] for i in rows]))
+    return out
+
+
+def make_student(
+    recipe: Recipe, text: TrainingText, file: TeacherFile, inputs: Inputs, folder: Path
+) -> None:
+    """Write `student.pt` (untrained) and `means.json` (the teacher's mean vectors)."""
+    generator = torch.Generator().manual_seed(recipe.training.seed)
+    teacher, full = load_teacher(file), TextEncoder(inputs.tokenizer)
+    sentences = sample((p.text for p in text.pairs), 1200, 1)
+    sentences += sample((p.text for p in text.passages), 100, 1)
+    means = teacher_means(teacher, full, sentences)
+    write_atomically(folder / "means.json", json.dumps(means).encode())
+    routings: dict[int, Routing] = {}
+    for layer in moe_layers(recipe.student):
+        inputs_seen = []
+        for prefix in ("query: ", "passage: "):
+            ids = full.ids(sentences[::2], prefix, 128)
+            for rows in like_length([len(i) for i in ids], 4096):
+                inputs_seen.append(moe_inputs(teacher, *padded([ids[i] for i in rows]), layer))
+        routings[layer] = routing_for(torch.cat(inputs_seen), generator)
+    student = up_cycle(
+        file,
+        student_rows(file, folder),
+        routings,
+        noise=recipe.student.noise,
+        generator=generator,
+    )
+    own = TextEncoder(folder / "tokenizer.json")
+    pooled = [embed(student, own, sentences, p) for p in ("search_query: ", "search_document: ")]
+    centre(student, torch.cat(pooled).mean(0))
+    torch.save(student.state_dict(), folder / "student.pt")

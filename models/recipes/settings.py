@@ -1,0 +1,99 @@
+"""The recipe's one configuration file, `recipe.toml`."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+from embedge.models.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Which text is read and how much of each."""
+
+    left_out: list[str]
+    held_back: float
+    language_weights: dict[str, float]
+    other_languages: float
+    source_weights: dict[str, float]
+    passage_language_weights: dict[str, float]
+
+
+@dataclass(frozen=True)
+class VocabularySettings:
+    """Pieces kept, weight of their own probability, weights of English and catalogue languages."""
+
+    size: int
+    unigram: float
+    english_weight: float
+    catalogue_weight: float
+    texts_per_language: int
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """MoE layers are those with i % every == 1; noise in deviations of the copied weights."""
+
+    moe_every: int
+    noise: float
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Optimiser, batch sizes in tokens, loss weights; `steps` ends the learning-rate decay."""
+
+    seed: int
+    steps: int
+    warmup: int
+    learning_rate: float
+    weight_decay: float
+    pair_tokens: int
+    passage_tokens: int
+    passage_limit: int
+    passages_every: int
+    cross_lingual: float
+    contrast: float
+    balance: float
+    average: float
+    validate_every: int
+    save_every: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings."""
+
+    text: TextSettings
+    vocabulary: VocabularySettings
+    student: StudentSettings
+    training: TrainingSettings
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: a section or key is missing or unknown.
+    """
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    sections = {field.name for field in fields(Recipe)}
+    if document.keys() != sections:
+        raise ConfigError(f"{path}: sections {sorted(document)}, expected {sorted(sections)}")
+    return Recipe(
+        _section(path, document, "text", TextSettings),
+        _section(path, document, "vocabulary", VocabularySettings),
+        _section(path, document, "student", StudentSettings),
+        _section(path, document, "training", TrainingSettings),
+    )
+
+
+def _section(path: Path, document: dict[str, dict[str, object]], name: str, kind: type[T]) -> T:
+    expected = set(kind.__annotations__)
+    given = document[name]
+    wrong = expected ^ given.keys()
+    if wrong:
+        raise ConfigError(f"{path} [{name}]: missing or unknown keys {sorted(wrong)}")
+    return kind(**given)

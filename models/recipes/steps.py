@@ -1,0 +1,87 @@
+"""The recipe's steps, each a function of the command line."""
+
+import argparse
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from embedge.models.errors import CheckpointError
+from embedge.models.recipes.checkpoint_folder import write_checkpoint
+from embedge.models.recipes.distil import Distillation, Teacher
+from embedge.models.recipes.leakage import check_no_leakage
+from embedge.models.recipes.network import Encoder, load_teacher
+from embedge.models.recipes.prepare import (
+    Inputs,
+    cut_vocabulary,
+    make_student,
+    moe_layers,
+    read_text,
+    student_rows,
+)
+from embedge.models.recipes.settings import Recipe, read_recipe
+from embedge.models.recipes.teacher_file import TeacherFile, extract_teacher, read_teacher
+from embedge.models.recipes.tokens import TextEncoder
+
+
+def run_step(arguments: argparse.Namespace) -> None:
+    """Run `arguments.step`.
+
+    Raises:
+        EmbedgeError: as the step's functions say.
+    """
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)
+    recipe = read_recipe(arguments.recipe)
+    work: Path = arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    inputs = Inputs(
+        arguments.tokenizer, arguments.pack, sorted(arguments.catalogues), arguments.evaluation
+    )
+    file = read_teacher(extract_teacher(arguments.teacher, work))
+    torch.manual_seed(recipe.training.seed)
+    if arguments.step == "prepare":
+        text = read_text(recipe, inputs)
+        cut_vocabulary(recipe.vocabulary, text, file, inputs.tokenizer, work)
+        make_student(recipe, text, file, inputs, work)
+    elif arguments.step == "check":
+        _check(recipe, inputs)
+    elif arguments.step == "train":
+        _train(recipe, inputs, file, work, arguments.minutes)
+    else:
+        _write(recipe, file, work, arguments.out or work / "checkpoint")
+
+
+def _check(recipe: Recipe, inputs: Inputs) -> None:
+    text = read_text(recipe, inputs)
+    texts = chain(
+        chain.from_iterable((p.text, p.english) for p in text.pairs),
+        chain.from_iterable((p.query, p.text) for p in text.passages),
+    )
+    count = check_no_leakage(inputs.evaluation, texts)
+    print(f"{count} training texts share nothing with {inputs.evaluation}")
+
+
+def _train(
+    recipe: Recipe, inputs: Inputs, file: TeacherFile, work: Path, minutes: float | None
+) -> None:
+    student = _student(recipe, file, work, "student.pt")
+    teacher = Teacher(load_teacher(file), TextEncoder(inputs.tokenizer), work / "means.json")
+    text = read_text(recipe, inputs)
+    Distillation(recipe, text, student, teacher, work).run(minutes)
+
+
+def _write(recipe: Recipe, file: TeacherFile, work: Path, out: Path) -> None:
+    weights = "average.pt" if (work / "average.pt").exists() else "student.pt"
+    student = _student(recipe, file, work, weights)
+    write_checkpoint(student, recipe.student.moe_every, work / "tokenizer.json", out)
+    print(f"wrote {out} from {weights}")
+
+
+def _student(recipe: Recipe, file: TeacherFile, work: Path, weights: str) -> Encoder:
+    path = work / weights
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; run the step `prepare` first")
+    student = Encoder(student_rows(file, work), moe_layers(recipe.student))
+    student.load_state_dict(torch.load(path, weights_only=True))
+    return student

@@ -1,0 +1,102 @@
+"""The student's vocabulary: the XLM-R pieces that its languages need.
+
+A piece's worth is its mean share over the languages' texts (English counts `english_weight`
+times), mixed with its own unigram probability, which stands for the languages without text.
+Every single character stays, so nothing becomes unknown that the teacher knew.
+
+Two pieces are added: the first words of the product's retrieval prefixes. Their rows are copies
+of the teacher's own prefix words, so `search_query: x` is to the student what `query: x` is to
+the teacher, without any training.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from embedge.models.bundle import write_atomically
+
+SPECIALS = 4
+"""<s>, <pad>, </s>, <unk>; XLM-R's last piece, <mask>, is dropped."""
+
+PREFIX_PIECES = {"\u2581search_query": "\u2581query", "\u2581search_document": "\u2581passage"}
+"""Added piece: the teacher's piece whose row it gets."""
+
+Int32 = npt.NDArray[np.int32]
+
+
+def count_shares(
+    tokenizer: Path, texts: Mapping[str, Sequence[str]], weights: Mapping[str, float], pieces: int
+) -> npt.NDArray[np.float64]:
+    """Weighted sum over languages of each piece's share of the language's tokens."""
+    full = Tokenizer.from_file(str(tokenizer))
+    full.no_truncation()
+    full.no_padding()
+    total = np.zeros(pieces)
+    for language, some in texts.items():
+        counts: Counter[int] = Counter()
+        for encoded in full.encode_batch_fast(list(some)):
+            counts.update(encoded.ids)
+        tokens = counts.total()
+        for piece, count in counts.items():
+            total[piece] += weights.get(language, 1.0) * count / tokens
+    return total
+
+
+def choose_pieces(
+    shares: npt.NDArray[np.float64],
+    pieces: Sequence[str],
+    scores: npt.NDArray[np.float32],
+    *,
+    size: int,
+    unigram: float,
+) -> Int32:
+    """Ids of the kept pieces, specials first, then ascending.
+
+    Args:
+        shares: worth of each piece from text.
+        pieces: all pieces of the teacher, <mask> last.
+        scores: their log probabilities.
+        size: how many to keep.
+        unigram: weight of the pieces' own probability against `shares`, 0 to 1.
+    """
+    fixed = [*range(SPECIALS), len(pieces) - 1]
+    own = np.exp(scores.astype(np.float64))
+    worth = [_without(fixed, shares), _without(fixed, own)]
+    mixed = (1 - unigram) * worth[0] + unigram * worth[1]
+    single = [i for i, piece in enumerate(pieces[:-1]) if i >= SPECIALS and len(piece) == 1]
+    mixed[single] += 1  # more than any share, so these come first
+    best = np.argsort(-mixed, kind="stable")[: size - SPECIALS]
+    return np.concatenate([np.arange(SPECIALS), np.sort(best)]).astype(np.int32)
+
+
+def _without(fixed: list[int], worth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    rest = worth.copy()
+    rest[fixed] = 0
+    normalised: npt.NDArray[np.float64] = rest / rest.sum()
+    return normalised
+
+
+def row_sources(kept: Int32, pieces: Sequence[str]) -> Int32:
+    """The teacher's row of each row of the student: the kept pieces, then the prefix pieces."""
+    prefix = [pieces.index(origin) for origin in PREFIX_PIECES.values()]
+    return np.concatenate([kept, np.array(prefix, np.int32)])
+
+
+def write_tokenizer(
+    full: Path, kept: Int32, pieces: Sequence[str], scores: npt.NDArray[np.float32], out: Path
+) -> None:
+    """Write the tokenizer of the kept and added pieces; normaliser and template stay.
+
+    Added pieces have log probability 0, so that a prefix is always cut into them.
+    """
+    document = json.loads(full.read_text(encoding="utf-8"))
+    vocabulary = [[pieces[i], float(scores[i])] for i in kept.tolist()]
+    document["model"]["vocab"] = vocabulary + [[piece, 0.0] for piece in PREFIX_PIECES]
+    added = document["added_tokens"]
+    document["added_tokens"] = [token for token in added if token["id"] < SPECIALS]
+    write_atomically(out, json.dumps(document, ensure_ascii=False).encode())
