@@ -41,10 +41,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def with_default_command(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
-    """Insert `files` before a first argument that is an existing path and no command name."""
-    if not arguments or arguments[0].startswith("-") or arguments[0] in commands:
-        return list(arguments)
-    if os.path.lexists(arguments[0]):
+    """Insert `files` before a first argument that is `-` or an existing path, and no command."""
+    first = arguments[0] if arguments else "--help"
+    is_path = first == "-" or (not first.startswith("-") and os.path.lexists(first))
+    if is_path and first not in commands:
         return ["files", *arguments]
     return list(arguments)
 

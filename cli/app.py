@@ -16,6 +16,8 @@ from embedge.cli.plain_help import PlainGroup
 # In the order of `embed --help`.
 COMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.text",
+    "embedge.cli.files",
+    "embedge.cli.chunk",
     "embedge.cli.similar",
     "embedge.cli.eval",
     "embedge.cli.doctor",

@@ -90,5 +90,11 @@ class Chunker:
             }
             size = one.size if last else 0
             yield replace(
-                one, text=chunk.text, fields=fields, own_prefix=False, last=last, size=size
+                one,
+                text=chunk.text,
+                fields=fields,
+                own_prefix=False,
+                last=last,
+                size=size,
+                n_tokens=chunk.n_tokens + self.around,
             )

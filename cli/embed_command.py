@@ -66,7 +66,7 @@ def run_embedding(job: EmbedJob, model: ModelFlags, run: RunFlags) -> None:
     _show_warnings(quiet=run.quiet)
     with open_embedder(model, run) as embedder:
         if run.verbose:
-            _say(f"{embedder.model} {embedder.variant}: {embedder.loaded.reason}")
+            say(f"{embedder.model} {embedder.variant}: {embedder.loaded.reason}")
         description = _describe(job, embedder)
         facts = {
             "dim": vector_width(embedder, job.options),
@@ -163,7 +163,7 @@ class _Watch:
     def _name_failure(self, error: Fields, *, quiet: bool) -> None:
         self._failures += 1
         if not quiet and self._failures <= _SHOWN_FAILURES:
-            _say(f"{error['message']} ({error['code']})")
+            say(f"{error['message']} ({error['code']})")
 
     def _tokens_left(self) -> int | None:
         if self._byte_total is None or not self._bytes:
@@ -197,12 +197,13 @@ def _report(session: OutputSession, *, quiet: bool) -> None:
         total = counts.failed + counts.vectors
         more = counts.failed - _SHOWN_FAILURES
         if more > 0:
-            _say(f"... and {more} more failed inputs")
-        _say(f"{counts.failed} of {total} records are failed inputs; the others are complete")
+            say(f"... and {more} more failed inputs")
+        say(f"{counts.failed} of {total} records are failed inputs; the others are complete")
     raise typer.Exit(SOME_FAILED)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print one line on stderr."""
     print(f"embed: {line}", file=sys.stderr)
 
 
@@ -218,6 +219,6 @@ def _show_warnings(*, quiet: bool) -> None:
         line: str | None = None,
     ) -> None:
         if not quiet:
-            _say(f"warning: {message}")
+            say(f"warning: {message}")
 
     warnings.showwarning = show

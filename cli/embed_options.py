@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from embedge.cli import options
-from embedge.cli.options import ModelFlags, RunFlags, VectorFlags
+from embedge.cli.options import ModelFlags, RunFlags, TaskFlags, VectorFlags
 from embedge.cli.values import one_of, size_in_bytes
 from embedge.models.errors import InvalidOption
 from embedge.models.space import VARIANT_ALIASES, Space, custom_task
@@ -76,7 +76,7 @@ def embed_options(
     long_text = one_of(
         vectors.long_text or default_long_text, options.LONG_TEXT_MODES, "--long-text"
     )
-    task, prefix = _task_and_prefix(vectors)
+    task, prefix = task_and_prefix(vectors)
     return EmbedOptions(
         task=task,
         prefix=prefix,
@@ -90,7 +90,12 @@ def embed_options(
     )
 
 
-def _task_and_prefix(flags: VectorFlags) -> tuple[str, str | None]:
+def task_and_prefix(flags: TaskFlags) -> tuple[str, str | None]:
+    """Return the task, and a prefix that replaces the task's or None.
+
+    Raises:
+        InvalidOption: two of the flags exclude each other.
+    """
     prefix, no_prefix, task = flags.prefix, flags.no_prefix, flags.task
     if prefix is not None and no_prefix:
         raise InvalidOption("--prefix and --no-prefix exclude each other; give one of them")

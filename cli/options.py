@@ -142,6 +142,12 @@ Prefix = Annotated[
     ),
 ]  # fmt: skip
 NoPrefix = Annotated[bool, option("--no-prefix", help="Put nothing before the inputs.", panel=TEXT)]
+StoreText = Annotated[
+    bool,
+    option(
+        "--store-text/--no-store-text", help="Put each text into its record, or not.", panel=OUTPUT
+    ),
+]
 Output = Annotated[
     Path | None,
     option(
@@ -185,12 +191,19 @@ class ModelFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorFlags:
-    """What is put before a text, how a long one is treated, and the form of a vector."""
+class TaskFlags:
+    """What is put before a text; `given` holds the names of the flags that were typed."""
 
     task: Task = None
     prefix: Prefix = None
     no_prefix: NoPrefix = False
+    given: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorFlags(TaskFlags):
+    """What is put before a text, how a long one is treated, and the form of a vector."""
+
     long_text: Annotated[
         str | None,
         option(
@@ -212,7 +225,6 @@ class VectorFlags:
     no_normalize: Annotated[
         bool, option("--no-normalize", help="Leave the vectors' length as it is.", panel=TEXT)
     ] = False
-    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,13 +283,7 @@ class OutputFlags:
     resume: Annotated[
         bool, option("--resume", help="Continue FILE.partial (jsonl only).", panel=OUTPUT)
     ] = False
-    store_text: Annotated[
-        bool,
-        option(
-            "--store-text/--no-store-text", help="Put each text into its record, or not.",
-            panel=OUTPUT,
-        ),
-    ] = False  # fmt: skip
+    store_text: StoreText = False
 
 
 @dataclass(frozen=True, kw_only=True)

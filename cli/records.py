@@ -20,6 +20,7 @@ class TextInput:
         own_prefix: whether the text may bring its own prefix (never for contents of files).
         last: the text ends its file, or stands for itself.
         size: bytes of the file that this text ends, for the time left.
+        n_tokens: what the model sees, prefix and special tokens included, where it is known.
     """
 
     text: str
@@ -27,6 +28,7 @@ class TextInput:
     own_prefix: bool = False
     last: bool = True
     size: int = 0
+    n_tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedge.cli.bulk import RowForm, Rows
+from embedge.cli.documents import read_whole
 from embedge.cli.embed_options import embed_options, open_embedder, running_space, task_label
 from embedge.cli.flag_groups import with_flags
 from embedge.cli.interrupt import cancelling
@@ -42,13 +43,13 @@ def similar_command(
         option(
             "--input",
             "-i",
-            help="Read one text per line of FILE, or of stdin with -.",
+            help="Read FILE, or stdin with -; it is one text.",
             panel=INPUT,
             metavar="FILE",
         ),
     ] = None,
     lines: Annotated[
-        bool, option("--lines", help="One text per line of the input (always so).", panel=INPUT)
+        bool, option("--lines", help="One text per line of the input.", panel=INPUT)
     ] = False,
     format: Annotated[
         str,
@@ -79,7 +80,7 @@ def similar_command(
         raise InvalidOption(f"--precision {options.precision} is for stored vectors; leave it out")
     everything = [*(texts or []), *(content or [])]
     if input is not None or lines:
-        everything += _read_lines(input or "-")
+        everything += _read(input or "-", lines=lines)
     if len(everything) < 2:
         raise InvalidOption(
             f"{len(everything)} text to compare; give at least two, or a file with -i FILE"
@@ -114,12 +115,14 @@ def register(app: typer.Typer) -> None:
     app.command("similar", cls=PlainCommand)(with_flags(similar_command))
 
 
-def _read_lines(path: str) -> list[str]:
+def _read(path: str, *, lines: bool) -> list[str]:
     if path == "-" and sys.stdin.isatty():
         raise InvalidOption("stdin is a terminal; name a file with -i FILE, or send a pipe")
-    form = RowForm(max_bytes=size_in_bytes("64MiB", "--max-file-size"))
+    limit = size_in_bytes("64MiB", "--max-file-size")
+    if not lines:
+        return [read_whole(path, None, limit)[0]]
     found = []
-    for one in Rows(path, form).inputs():
+    for one in Rows(path, RowForm(max_bytes=limit)).inputs():
         if isinstance(one, FailedInput):
             raise InputError(one.message, one.code)
         found.append(one.text)

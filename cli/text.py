@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedge.cli.bulk import RowForm, Rows, open_input
+from embedge.cli.bulk import RowForm, Rows
 from embedge.cli.chunking import Chunker
-from embedge.cli.documents import decode
+from embedge.cli.documents import read_whole
 from embedge.cli.embed_command import EmbedJob, run_embedding
 from embedge.cli.embed_options import EmbedOptions, embed_options
 from embedge.cli.flag_groups import with_flags
-from embedge.cli.interrupt import waiting_for_input
 from embedge.cli.options import (
     INPUT,
     OUTPUT,
@@ -225,8 +223,7 @@ class _TextReader:
 
     def _whole(self, name: str, path: str, session: OutputSession) -> Input:
         try:
-            data = _read_all(path, self._form.max_bytes)
-            text = decode(data, path, self._source.encoding)
+            text, data = read_whole(path, self._source.encoding, self._form.max_bytes)
         except InputError as error:
             return FailedInput(name, path, error.code, str(error))
         session.inputs.add(path, len(data), hashlib.sha256(data).hexdigest())
@@ -249,15 +246,3 @@ def skip_finished(inputs: Iterator[Input], finished: Finished) -> Iterator[Input
                     f"input {number - 1} has the id {found!r}, the unfinished output has "
                     f"{finished.last_id!r} there; --resume needs the same input"
                 )
-
-
-def _read_all(path: str, limit: int) -> bytes:
-    if path == "-":
-        with waiting_for_input():
-            data = sys.stdin.buffer.read(limit + 1)
-    else:
-        with open_input(Path(path)) as file:
-            data = file.read(limit + 1)
-    if len(data) > limit:
-        raise InputError(f"{path}: larger than {limit} bytes; raise --max-file-size", "too_large")
-    return data

@@ -1,0 +1,65 @@
+"""`embed files`, also as `embed PATH`: files and folders to records."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedge.cli.chunking import Chunker
+from embedge.cli.documents import FolderGlob, list_files
+from embedge.cli.embed_command import EmbedJob, run_embedding
+from embedge.cli.embed_options import embed_options
+from embedge.cli.flag_groups import with_flags
+from embedge.cli.options import ModelFlags, OutputFlags, RunFlags, VectorFlags, WalkFlags
+from embedge.cli.output.session import OutputSession, choose_output
+from embedge.cli.plain_help import PlainCommand
+from embedge.cli.records import Input
+
+if TYPE_CHECKING:
+    from embedge.runtime.embedder import Embedder
+
+
+def files_command(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="Files, folders, or - for stdin.")
+    ] = None,
+    folder_glob: FolderGlob = None,
+    *,
+    walk: WalkFlags,
+    vectors: VectorFlags,
+    model: ModelFlags,
+    output: OutputFlags,
+    run: RunFlags,
+) -> None:
+    """Embed files and folders: one JSON record per passage.
+
+    `embed PATH...` is the same. Files are cut into passages that fit the model; what cannot be
+    read becomes a record with `error`, and the exit code is 3.
+    """
+    options = embed_options(vectors, model, default_long_text="chunk")
+    choice = choose_output(output, default_format="jsonl")
+    files = list_files(paths or [], folder_glob, walk)
+
+    def read(embedder: "Embedder", session: OutputSession) -> Iterator[Input]:
+        chunker = Chunker.of_embedder(embedder, options) if options.long_text == "chunk" else None
+        log = session.inputs if choice.path is not None else None
+        return files.inputs(chunker, session.finished, log)
+
+    run_embedding(
+        EmbedJob(
+            options=options,
+            choice=choice,
+            read=read,
+            fixed={"command": "files", "encoding": walk.encoding},
+            store_text=output.store_text,
+            file_total=len(files.items),
+            byte_total=files.byte_total,
+        ),
+        model,
+        run,
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add `embed files`."""
+    app.command("files", cls=PlainCommand)(with_flags(files_command))

@@ -1,0 +1,110 @@
+"""Checkpoint to the bundle that was asked for: export, and quantize where int8 is wanted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from embedge.models.bundle import Bundle, move_bundle, open_bundle, scratch_folder
+from embedge.models.steps import StepProgress, no_progress
+
+if TYPE_CHECKING:
+    from embedge.models.source import SourceOverrides
+    from embedge.quantize import QuantizeReport
+
+Precision = Literal["fp32", "int8"]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The bundle that was made, and what quantizing it cost (None for fp32)."""
+
+    bundle: Bundle
+    report: "QuantizeReport | None"
+
+
+def convert_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    *,
+    precision: Precision,
+    dims: Sequence[int] = (),
+    source: "SourceOverrides | None" = None,
+    flavor: Literal["ort", "standard"] = "ort",
+    opset: int = 21,
+    checks: bool = True,
+    calibrate: Sequence[Path] = (),
+    measure: bool = True,
+    parent_out: Path | None = None,
+    progress: StepProgress = no_progress,
+) -> Converted:
+    """Export a checkpoint folder, and quantize the result where `precision` is int8.
+
+    Args:
+        checkpoint: folder with config, tokenizer and safetensors weights.
+        out: the bundle folder to make; it appears only when it is complete.
+        precision: form of the weights.
+        dims: sizes that get a graph of their own (int8); none means all trained sizes.
+        source: values that the folder does not give.
+        flavor: `standard` writes no operator outside the ONNX standard.
+        opset: version of the standard operators.
+        checks: compare with published values where the source is the published revision.
+        calibrate: texts to calibrate with instead of the packaged ones.
+        measure: measure the distance between the two bundles.
+        parent_out: where the fp32 bundle between the two steps is kept; None removes it.
+        progress: told about every step.
+
+    Raises:
+        EmbedgeError: as `export_checkpoint` and `quantize_bundle`; nothing is left.
+    """
+    from embedge.export import export_checkpoint
+
+    def export(place: Path) -> Bundle:
+        return export_checkpoint(
+            checkpoint,
+            place,
+            source=source,
+            flavor=flavor,
+            opset=opset,
+            checks=checks,
+            progress=progress,
+        )
+
+    if precision == "fp32":
+        return Converted(export(out), None)
+    with scratch_folder(out) as scratch:
+        parent = export(scratch / "fp32")
+        converted = quantize_parent(
+            parent.path, out, dims=dims, calibrate=calibrate, measure=measure, progress=progress
+        )
+        if parent_out is not None:
+            move_bundle(parent.path, parent_out)
+    return converted
+
+
+def quantize_parent(
+    parent: Path,
+    out: Path,
+    *,
+    dims: Sequence[int] = (),
+    calibrate: Sequence[Path] = (),
+    measure: bool = True,
+    progress: StepProgress = no_progress,
+) -> Converted:
+    """Quantize an fp32 bundle that stays where it is.
+
+    Raises:
+        EmbedgeError: as `quantize_bundle`; nothing is left.
+    """
+    from embedge.quantize import quantize_bundle
+
+    report = quantize_bundle(
+        parent,
+        out,
+        variant="int8",
+        dims=list(dims) or None,
+        calibrate=calibrate,
+        measure=measure,
+        progress=progress,
+    )
+    return Converted(open_bundle(out), report)
