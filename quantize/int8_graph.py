@@ -1,0 +1,71 @@
+"""The passes in order: from a float graph and the schemes of its sites to the graphs of a bundle."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx_ir as ir
+
+from embedge.models.space import Variant
+from embedge.quantize.codes import EIGHT_BITS, SEVEN_BITS, ActivationCodes
+from embedge.quantize.int8_embedding import int8_embedding
+from embedge.quantize.int8_linear import int8_linears
+from embedge.quantize.matryoshka import cut
+from embedge.quantize.row_scales import join_expert_offsets, merge_row_scales
+from embedge.quantize.scheme import SiteScheme, ranges, smoothing_scales
+from embedge.quantize.shifted_gelu import shifted_gelu
+from embedge.quantize.smooth import smooth
+from embedge.quantize.weights import WeightQuantizer
+
+CODES: Mapping[Variant, ActivationCodes] = {"int8": EIGHT_BITS, "int8-avx2": SEVEN_BITS}
+
+
+def int8_graph(
+    model: ir.Model,
+    schemes: Mapping[str, SiteScheme],
+    codes: ActivationCodes,
+    weights: WeightQuantizer,
+) -> list[str]:
+    """Quantize the word table and every linear; the rest stays in float.
+
+    Args:
+        model: the float graph; changed in place.
+        schemes: from `choose_schemes`.
+        codes: 8 bits, or 7 for CPUs that would saturate. Weights and smoothing are the same.
+        weights: shared by the graphs of one bundle.
+
+    Returns:
+        Names of the quantized tables.
+    """
+    tables = int8_embedding(model)
+    smooth(model, smoothing_scales(schemes))
+    shifted_gelu(model, ranges(schemes, "shifted"), codes, weights)
+    int8_linears(model, ranges(schemes, "static"), codes, weights)
+    join_expert_offsets(model)
+    merge_row_scales(model)
+    return tables
+
+
+def int8_graphs(
+    read: Callable[[], ir.Model], schemes: Mapping[str, SiteScheme], sizes: Sequence[int]
+) -> tuple[dict[str, ir.Model], list[str]]:
+    """Return a graph per variant and size by file name, and the names of the quantized tables.
+
+    Args:
+        read: gives a fresh copy of the float graph at full size.
+        schemes: from `choose_schemes`.
+        sizes: output sizes.
+    """
+    weights = WeightQuantizer()
+    graphs: dict[str, ir.Model] = {}
+    for variant, codes in CODES.items():
+        model = read()
+        full = int(model.graph.outputs[0].shape[-1])  # type: ignore[index, arg-type]  # declared by the exporter
+        tables = int8_graph(model, schemes, codes, weights)
+        for size in sizes:
+            graphs[graph_file(variant, size, full)] = cut(model, size)
+    return graphs, tables
+
+
+def graph_file(variant: Variant, size: int, full: int) -> str:
+    """Name the proto of a variant and size: `model.onnx`, `model-avx2-256.onnx`."""
+    suffix = "" if variant == "int8" else "-" + variant.removeprefix("int8-")
+    return f"model{suffix}.onnx" if size == full else f"model{suffix}-{size}.onnx"
