@@ -35,5 +35,6 @@ def _unit_rows(vectors: "ArrayLike") -> "NDArray[np.float32]":
         array = np.unpackbits(array, axis=-1).astype(np.float32) * 2 - 1
     rows: NDArray[np.float32] = array.astype(np.float32)
     norms: NDArray[np.float32] = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
-    unit: NDArray[np.float32] = rows / np.where(norms == 0, np.float32(1), norms)
+    norms[norms == 0] = 1
+    unit: NDArray[np.float32] = rows / norms
     return unit
