@@ -19,6 +19,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.files",
     "embedge.cli.chunk",
     "embedge.cli.similar",
+    "embedge.cli.models",
     "embedge.cli.eval",
     "embedge.cli.doctor",
 )

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from embedge.cli.pipeline import Precision, convert_checkpoint, quantize_parent
 from embedge.models.bundle import move_bundle, open_bundle, scratch_folder
 from embedge.models.disk_space import require_space
 from embedge.models.download import left_to_fetch
-from embedge.models.errors import InvalidOption
+from embedge.models.errors import InvalidOption, MissingExtra
 from embedge.models.hub import (
     KNOWN_MODELS,
     RemoteCheckpoint,
@@ -72,6 +73,7 @@ def pull(name_or_id: str, options: PullOptions, *, progress: StepProgress = no_p
     """
     if options.precision == "fp32" and options.dims:
         raise InvalidOption("--dim chooses int8 graphs; an fp32 bundle always holds every size")
+    _require_export_extra()
     clean_store(options.cache_dir)
     repo, revision = resolve_name(name_or_id, options.revision)
     name = _likely_name(repo)
@@ -86,6 +88,16 @@ def pull(name_or_id: str, options: PullOptions, *, progress: StepProgress = no_p
     if remote.revision != revision:  # a branch: its commit may be here already
         return pull(repo, replace(options, revision=remote.revision), progress=progress)
     return Pulled(_download_and_convert(remote, name, options, progress), is_new=True)
+
+
+def _require_export_extra() -> None:
+    """Find out before a long download that the conversion could not run."""
+    for package in ("onnx", "onnx_ir", "onnxscript", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingExtra(
+                f"pulling converts a checkpoint and needs {package}, which is not installed. "
+                f"Run: pip install 'embedge[export]'"
+            )
 
 
 def _likely_name(repo: str) -> str:
@@ -128,6 +140,8 @@ def _download_and_convert(
     source = _source(remote)
     name = _name_of(download, source)
     out = store_path(name, remote.revision, options.precision, cache_dir=options.cache_dir)
+    if _holds(out, options.dims):  # it calls itself otherwise than its repository does
+        return out
     parent_out = store_path(name, remote.revision, "fp32", cache_dir=options.cache_dir)
     with scratch_folder(out) as scratch:
         convert_checkpoint(

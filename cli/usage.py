@@ -25,7 +25,8 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
 def _unknown_command(ctx: Any, arguments: Sequence[str]) -> str:
     words = [word for word in arguments if not word.startswith("-")]
     group = ctx.command
-    typed = next((word for word in words if word not in group.commands), "")
+    passed = {*group.commands, *ctx.command_path.split()}  # `embed models` before its own words
+    typed = next((word for word in words if word not in passed), "")
     near = difflib.get_close_matches(typed, group.commands, n=1)
     if near:
         return f"no command {typed!r}. Did you mean `{ctx.command_path} {near[0]}`?"

@@ -183,11 +183,24 @@ def new_bundle(out: Path) -> Iterator[BundleDraft]:
     """
     if out.exists() or out.is_symlink():
         raise _exists(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out.parent)
-    lock = _locked_folder(out)
+    with scratch_folder(out) as folder:
+        yield BundleDraft(folder, out)
+
+
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """Give an empty folder on the disk of `beside`, removed at the end, also after a kill.
+
+    Should this process be killed, the next conversion into the same place removes the folder.
+
+    Raises:
+        OSError: the folder of `beside` cannot be written.
+    """
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(beside.parent)
+    lock = _locked_folder(beside)
     try:
-        yield BundleDraft(lock.path, out)
+        yield lock.path
     finally:
         if lock.path.exists():
             shutil.rmtree(lock.path)
@@ -205,6 +218,25 @@ def _locked_folder(out: Path) -> FileLock:
             if lock.acquire() and folder.exists():
                 return lock
         lock.release()
+
+
+def move_bundle(source: Path, out: Path) -> None:
+    """Move a finished bundle to `out` on the same disk, in place of the bundle that is there.
+
+    Raises:
+        BundleError: another process put one there meanwhile.
+        OSError: a folder cannot be changed.
+    """
+    if (out / MANIFEST_NAME).exists():
+        remove_bundle(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(source, out)
+    except OSError as error:
+        if out.exists():
+            raise _exists(out) from error
+        raise
+    fsync_path(out.parent)
 
 
 def remove_bundle(path: Path) -> None:

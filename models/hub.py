@@ -115,9 +115,9 @@ def find_checkpoint(repo: str, revision: str | None, *, offline: bool) -> Remote
     """
     if is_offline(offline):
         raise OfflineError(
-            f"{repo} would have to be downloaded, and offline mode is on. Unset --offline, "
-            f"EMBED_OFFLINE and HF_HUB_OFFLINE, or copy the model from another machine into the "
-            f"folder that `embed models path` names there."
+            f"{repo} would have to be downloaded, and offline mode is on. Leave out --offline, "
+            f"EMBED_OFFLINE and HF_HUB_OFFLINE, or pull it on another machine and copy the folder "
+            f"that `embed models path NAME` prints there."
         )
     repo, revision = resolve_name(repo, revision)
     with _hub_errors(repo, revision):

@@ -11,6 +11,7 @@ from typing import Literal
 
 from embedge.models.bundle import remove_bundle, remove_leftovers
 from embedge.models.errors import BundleError, InvalidOption, ModelNotFound
+from embedge.models.hub import KNOWN_MODELS
 from embedge.models.manifest import MANIFEST_NAME, Manifest, read_manifest
 from embedge.models.places import cache_dir as cache_dir
 from embedge.models.places import change_settings, read_settings
@@ -154,32 +155,46 @@ def store_path(
     return models_dir(cache_dir) / name / revision / precision
 
 
-def remove_model(name: str, *, cache_dir: Path | None = None) -> list[Path]:
-    """Remove every stored bundle of `name` or `name@precision`; return the removed folders.
+def stored_paths(name: str, *, cache_dir: Path | None = None) -> list[Path]:
+    """Return every stored bundle of `name` or `name@precision`: what `remove_model` removes.
 
     Raises:
         ModelNotFound: the store holds no such model.
         InvalidOption: the model ships in the package, or `name` is a path.
-        OSError: a folder cannot be removed.
     """
     if _is_path(name):
         raise InvalidOption(f"{name} is a path; `rm` removes models of the store by their name")
     wanted, precision = _split(name)
-    root = models_dir(cache_dir)
-    doomed = [
+    found = [
         entry.path
-        for entry in _stored(root)
+        for entry in _stored(models_dir(cache_dir))
         if entry.name == wanted and precision in (None, entry.precision)
     ]
-    if not doomed and (wanted == BUNDLED or wanted in bundled_bundles()):
+    if not found and (wanted == BUNDLED or wanted in bundled_bundles()):
         raise InvalidOption(f"{wanted} ships in the package and cannot be removed")
-    if not doomed:
+    if not found:
         raise _not_found(name, None, cache_dir)
+    return found
+
+
+def remove_model(name: str, *, cache_dir: Path | None = None) -> list[Path]:
+    """Remove the bundles of `stored_paths`; return the removed folders.
+
+    If the default model was among them, the bundled one is the default again.
+
+    Raises:
+        ModelNotFound, InvalidOption: as `stored_paths`.
+        OSError: a folder cannot be removed.
+    """
+    default_path = _path_or_none(default_model(), cache_dir)
+    doomed = stored_paths(name, cache_dir=cache_dir)
     for path in doomed:
         remove_bundle(path)
         for folder in (path.parent, path.parent.parent):
             with contextlib.suppress(OSError):  # not empty: other revisions or precisions
                 folder.rmdir()
+    if default_path in doomed and _path_or_none(default_model(), cache_dir) is None:
+        change_settings(model=None)
     return doomed
 
 
@@ -222,6 +237,13 @@ def _describe(entry: _Entry, *, is_bundled: bool) -> InstalledModel:
     )
 
 
+def _path_or_none(name: str, cache_dir: Path | None) -> Path | None:
+    try:
+        return find_model(name, cache_dir=cache_dir)
+    except ModelNotFound:
+        return None
+
+
 def _cache_root(chosen: Path | None) -> Path:
     return cache_dir() if chosen is None else chosen.expanduser().absolute()
 
@@ -262,8 +284,9 @@ def _preference(entry: _Entry, variant: str | None) -> tuple[bool, bool, int]:
 def _not_found(reference: str, revision: str | None, cache_dir: Path | None) -> ModelNotFound:
     here = [*bundled_bundles(), *sorted({e.name for e in _stored(models_dir(cache_dir))})]
     of_revision = f" (revision {revision})" if revision else ""
-    name = reference.partition("@")[0] or "NAME"
+    name = reference.partition("@")[0]
+    wanted = name if name in KNOWN_MODELS else "MAKER/MODEL"
     return ModelNotFound(
-        f"the model {reference}{of_revision} is not on this machine; here are "
-        f"{', '.join(here) or 'none'}. Get it with `embed models pull {name}`."
+        f"the model {reference!r}{of_revision} is not on this machine; here are "
+        f"{', '.join(here) or 'none'}. Get it with `embed models pull {wanted}`."
     )
