@@ -195,7 +195,10 @@ def _print(result: "Evaluation", markdown: Path | None, *, as_json: bool) -> Non
     if markdown is not None:
         write_atomically(markdown, table.encode("utf-8"))
     if as_json:
-        report = json_report(result, {"machine": describe_machine(None)})
+        machine = describe_machine()
+        report = json_report(
+            result, {"machine": {n: machine[n] for n in ("versions", "system", "cpu", "threads")}}
+        )
         print(json.dumps(report, ensure_ascii=False, indent=1))
     else:
         print(table, end="")

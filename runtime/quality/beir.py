@@ -10,7 +10,7 @@ from typing import TextIO
 from embedge.models.errors import InputError
 from embedge.runtime.quality.retrieval import RetrievalTask
 
-# The published layout keeps one file of judgements per split; scores are made on `test`, else `dev`.
+# The published layout has judgements per split; scores are made on `test`, else on `dev`.
 _FILES = (
     ("corpus.jsonl",),
     ("queries.jsonl",),
