@@ -94,6 +94,7 @@ class FakeHub:
     branches: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
     cut_after: dict[str, int] = field(default_factory=dict)
     broken_status: dict[str, int] = field(default_factory=dict)
+    broken_after_cut: dict[str, int] = field(default_factory=dict)
     altered: dict[str, bytes] = field(default_factory=dict)
     ignores_ranges: bool = False
     gives_hashes: bool = True
@@ -183,6 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         body = data[start:]
         cut = self.hub.cut_after.pop(name, None)
+        if cut is not None and name in self.hub.broken_after_cut:
+            self.hub.broken_status[name] = self.hub.broken_after_cut[name]
         self._send(status, body if with_body else b"", headers, length=len(body), cut=cut)
 
     def _send(

@@ -1,5 +1,6 @@
 """Downloads: what is fetched, continued, checked and refused."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -302,24 +303,50 @@ def test_two_downloads_into_one_folder_do_not_mix(repo: Any, tmp_path: Path) -> 
     other.release()
 
 
+def test_a_full_disk_is_reported_as_such(
+    repo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
+    with pytest.raises(OSError, match="No space left") as failure:
+        download_checkpoint(REPO, "main", tmp_path / "got")
+    assert failure.value.errno == errno.ENOSPC
+
+
+def download_in_a_fresh_process(dest: Path, **variables: str) -> tuple[int, str, str]:
+    """The HTTP client reads its settings once per process."""
+    script = (
+        "from pathlib import Path\n"
+        "from embedge.models.hub import download_checkpoint\n"
+        f"download_checkpoint({REPO!r}, 'main', Path({str(dest)!r}))\n"
+    )
+    dropped = ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DISABLE_TELEMETRY", "NO_PROXY")
+    kept = {key: value for key, value in os.environ.items() if key.upper() not in dropped}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=kept | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_proxy_variables_are_honoured(repo: Any, tmp_path: Path) -> None:
+    """The fake hub plays the proxy; the hub's own name leads nowhere."""
+    proxy, endpoint = repo.url, "http://hub.invalid"
+    repo.url = endpoint  # where its redirects point
+    outcome = download_in_a_fresh_process(
+        tmp_path / "got", http_proxy=proxy, HTTP_PROXY=proxy, HF_ENDPOINT=endpoint
+    )
+    assert outcome == (0, "", "")
+    assert (tmp_path / "got" / "model.safetensors").read_bytes() == WEIGHTS
+
+
 def test_nothing_but_the_model_is_asked_for_and_no_package_list_is_sent(
     repo: Any, tmp_path: Path
 ) -> None:
     """In a fresh process, where huggingface_hub would send telemetry by default."""
-    script = (
-        "from pathlib import Path\n"
-        "from embedge.models.hub import download_checkpoint\n"
-        f"download_checkpoint({REPO!r}, 'main', Path({str(tmp_path / 'got')!r}))\n"
-    )
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DISABLE_TELEMETRY")
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert download_in_a_fresh_process(tmp_path / "got") == (0, "", "")
     assert all(REPO in path for _, path, _ in repo.requests)
     assert all(agent.startswith("embedge/") for agent in repo.user_agents)
     assert not any("agent/" in agent or "torch/" in agent for agent in repo.user_agents)
