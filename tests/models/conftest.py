@@ -175,7 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
             "ETag": '"' + hashlib.sha256(data).hexdigest() + '"',
         }
         if name.endswith(".safetensors") and not is_cdn:  # large files live elsewhere
-            self._send(302, b"", {**headers, "Location": f"{self.hub.url}/cdn{self.path}"})
+            self._send(
+                302, b"", {**headers, "Location": f"{self.hub.url}/cdn{urlsplit(self.path).path}"}
+            )
             return
         start, status = 0, 200
         span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
