@@ -35,9 +35,8 @@ def test_recall_is_the_share_of_relevant_documents_found():
 
 
 def test_cutoffs_ignore_what_comes_after_them():
-    run = {
-        "q": {f"x{i:03d}": 1 - i / 1000 for i in range(150)} | {"rank 13": 0.9885, "rank 122": 0.8805}
-    }
+    others = {f"x{i:03d}": 1 - i / 1000 for i in range(150)}
+    run = {"q": others | {"rank 13": 0.9885, "rank 122": 0.8805}}
     qrels = {"q": {"rank 13": 1, "rank 122": 1}}
     values = {name: v[0] for name, v in retrieval_measures(qrels, run, ["q"]).items()}
     assert values["nDCG@10"] == values["recall@10"] == values["MRR@10"] == 0
