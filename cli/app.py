@@ -20,6 +20,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.chunk",
     "embedge.cli.similar",
     "embedge.cli.models",
+    "embedge.cli.export",
     "embedge.cli.eval",
     "embedge.cli.doctor",
 )

@@ -50,7 +50,8 @@ def convert_checkpoint(
         opset: version of the standard operators.
         checks: compare with published values where the source is the published revision.
         calibrate: texts to calibrate with instead of the packaged ones.
-        measure: measure the distance between the two bundles.
+        measure: fix the ranges of `precision="int8"`, and for int8 measure the distance between
+            the two bundles; a parent that is not kept needs no ranges.
         parent_out: where the fp32 bundle between the two steps is kept; None removes it.
         progress: told about every step.
 
@@ -67,6 +68,7 @@ def convert_checkpoint(
             flavor=flavor,
             opset=opset,
             checks=checks,
+            measure=measure and (precision == "fp32" or parent_out is not None),
             progress=progress,
         )
 

@@ -2,12 +2,15 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import onnx_ir as ir
 
 from embedge.export.documents import write_documents
+from embedge.export.parity import check_published
+from embedge.export.ranges import measure_output_ranges
 from embedge.export.trace import DEFAULT_OPSET, OPSETS, Flavor, bind_weights, trace
 from embedge.models.bundle import (
     TOKENIZER_NAME,
@@ -16,12 +19,14 @@ from embedge.models.bundle import (
     new_bundle,
 )
 from embedge.models.checkpoint import Checkpoint, open_checkpoint
-from embedge.models.errors import CheckpointError, EmbedgeError, InvalidOption
+from embedge.models.disk_space import require_space
+from embedge.models.errors import CheckpointError, InvalidOption
 from embedge.models.graph_file import write_graphs
 from embedge.models.manifest import GraphEntry, Json, Manifest
 from embedge.models.source import Source, SourceOverrides, read_source
 from embedge.models.space import Identity
 from embedge.models.steps import StepProgress, no_progress
+from embedge.runtime.selftest import write_selftest
 
 RECIPE = "fp32/1"
 
@@ -39,6 +44,7 @@ def export_checkpoint(
     opset: int = DEFAULT_OPSET,
     source: SourceOverrides | None = None,
     checks: bool = True,
+    measure: bool = True,
     progress: StepProgress = no_progress,
 ) -> Bundle:
     """Trace the checkpoint's model to ONNX and write it as an fp32 bundle.
@@ -54,6 +60,7 @@ def export_checkpoint(
         source: what the folder does not say (name, licence, sizes, prompts), or says wrongly.
         checks: compare with the published hidden states and routing, where the source is the
             published revision; the tensor contract is always checked.
+        measure: embed the packaged sentences to fix the ranges of `precision="int8"`.
         progress: told about every step.
 
     Raises:
@@ -66,7 +73,8 @@ def export_checkpoint(
     weights = open_checkpoint(checkpoint)
     known = read_source(checkpoint, weights.config, source)
     tokenizer = _tokenizer(checkpoint)
-    _require_space(out, weights.parameters * 4 + _SMALL_FILES_BYTES)
+    needs = {"weights": weights.parameters * 4, "other files": _SMALL_FILES_BYTES}
+    require_space(out.absolute().parent, needs)
     progress("hash checkpoint", 0, 1)
     manifest = _manifest(weights, known, file_sha256(tokenizer), flavor, opset)
     progress("hash checkpoint", 1, 1)
@@ -75,7 +83,17 @@ def export_checkpoint(
         write_graphs(graphs, draft.folder, progress)
         shutil.copyfile(tokenizer, draft.folder / TOKENIZER_NAME)
         write_documents(draft.folder, manifest, checkpoint)
-        return draft.finish(manifest)
+        if checks and known.is_published:
+            progress("check published values", 0, 1)
+            manifest = replace(manifest, measured={"checks": check_published(draft.folder)})
+        if measure:
+            ranges = measure_output_ranges(draft.folder, manifest, progress)
+            manifest = replace(manifest, output_ranges=ranges)
+        write_selftest(draft.folder, manifest)
+        progress("finish", 0, 1)
+        bundle = draft.finish(manifest)
+        progress("finish", 1, 1)
+    return bundle
 
 
 def _tokenizer(folder: Path) -> Path:
@@ -83,18 +101,6 @@ def _tokenizer(folder: Path) -> Path:
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {TOKENIZER_NAME}; copy it there from the model")
     return path
-
-
-def _require_space(out: Path, needed: int) -> None:
-    place = out.parent
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise EmbedgeError(
-            f"{out} needs {needed / 1e9:.2f} GB and {place} has {free / 1e9:.2f} GB free; "
-            f"make room or choose another place"
-        )
 
 
 def _trace_all(

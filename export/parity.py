@@ -6,17 +6,19 @@ everything before it. They run on a debug graph: the same graph over the same we
 extra outputs, removed afterwards.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge.export.ranges import MAPPED_WEIGHTS
 from embedge.models.errors import ModelIntegrityError
 from embedge.models.golden import Golden, PublishedHiddenStates, PublishedRouting, read_golden
 from embedge.models.graph_file import read_graph, write_proto
 from embedge.models.manifest import Json
+from embedge.runtime.cpu import plan_threads
+from embedge.runtime.engine import open_session
 
 HIDDEN_STATES = "last_hidden_state"
 
@@ -25,7 +27,7 @@ _HIDDEN_TOLERANCE = 1e-4
 _WEIGHT_TOLERANCE = 0.006
 
 
-def check_published(folder: Path) -> Mapping[str, Json]:
+def check_published(folder: Path) -> dict[str, Json]:
     """Run gates G2 and G3 on `folder/model.onnx`.
 
     Returns:
@@ -46,7 +48,10 @@ def check_published(folder: Path) -> Mapping[str, Json]:
     states = golden.hidden_states
     shape = (*states.input_ids.shape, -1)
     routing = routing_difference(
-        expert.reshape(shape), weight.reshape(shape), golden.routing, states.attention_mask
+        expert.astype(np.int64).reshape(shape),
+        weight.reshape(shape),
+        golden.routing,
+        states.attention_mask,
     )
     return {"G3 routing": routing, "G2 hidden states": hidden_difference(hidden, states)}
 
@@ -107,13 +112,8 @@ def routing_difference(
     return difference
 
 
-def _run(graph: Path, golden: Golden, names: tuple[str, ...]) -> list[NDArray[np.generic]]:
-    from embedge.runtime.engine import open_session
-
-    session = open_session(graph)
+def _run(graph: Path, golden: Golden, names: tuple[str, ...]) -> list[NDArray[np.float32]]:
+    session = open_session(graph, threads=plan_threads().threads, config=MAPPED_WEIGHTS)
     ids = golden.hidden_states.input_ids
     mask = golden.hidden_states.attention_mask
-    results: list[NDArray[np.generic]] = session.run(
-        list(names), {"input_ids": ids, "attention_mask": mask}
-    )
-    return results
+    return session.run(list(names), {"input_ids": ids, "attention_mask": mask})
