@@ -125,6 +125,7 @@ def write_checkpoint(student: Encoder, moe_every: int, tokenizer: Path, out: Pat
     (out / "1_Pooling").mkdir(parents=True, exist_ok=True)
     temporary = out / "model.safetensors.part"
     save_file(tensors, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)  # safetensors writes files that only the owner may read
     temporary.replace(out / "model.safetensors")
     shutil.copyfile(tokenizer, out / "tokenizer.json")
     modules = [

@@ -14,7 +14,7 @@ from embedge.models.recipes.training_text import Pair, Passage, sample
 
 Targets = Callable[[Sequence[str], str, int], torch.Tensor]
 QUERY, DOCUMENT = "search_query: ", "search_document: "
-PAIRS, PASSAGES, BATCH = 768, 224, 32
+PAIRS, PASSAGES, BATCH = 384, 96, 32
 
 
 class Validation:
@@ -30,7 +30,7 @@ class Validation:
             "text": ([p.text for p in some], QUERY, 80),
             "english": ([p.english for p in some], QUERY, 80),
             "query": ([p.query for p in found], QUERY, 48),
-            "passage": ([p.text for p in found], DOCUMENT, 256),
+            "passage": ([p.text for p in found], DOCUMENT, 192),
         }
         self._targets: dict[str, torch.Tensor] = {}
 

@@ -23,8 +23,8 @@ from embedge.models.bundle import write_atomically
 SPECIALS = 4
 """<s>, <pad>, </s>, <unk>; XLM-R's last piece, <mask>, is dropped."""
 
-PREFIX_PIECES = {"\u2581search_query": "\u2581query", "\u2581search_document": "\u2581passage"}
-"""Added piece: the teacher's piece whose row it gets."""
+PREFIX_PIECES = {"\u2581search_que": "\u2581que", "\u2581search_document": "\u2581passage"}
+"""Added piece: the teacher's piece whose row it gets (XLM-R cuts `query:` into que, ry, :)."""
 
 Int32 = npt.NDArray[np.int32]
 
