@@ -112,7 +112,8 @@ def random_tensors(config: Mapping[str, Any], seed: int = 0) -> Tensors:
         elif name.endswith("bias"):
             values *= 0.3
         elif "embeddings" in name:
-            values *= 0.5
+            # Small rows, as trained ones are: the first norm then feels its epsilon.
+            values *= 0.02
         else:
             inputs = config["n_inner"] if name.endswith("w2") else shape[-1]
             values *= 1.0 / np.sqrt(inputs)
