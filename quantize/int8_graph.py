@@ -1,4 +1,4 @@
-"""The passes in order: from a float graph and the schemes of its sites to the graphs of a bundle."""
+"""The passes in order: from a float graph and its schemes to the graphs of a bundle."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -45,7 +45,10 @@ def int8_graph(
 
 
 def int8_graphs(
-    read: Callable[[], ir.Model], schemes: Mapping[str, SiteScheme], sizes: Sequence[int]
+    read: Callable[[], ir.Model],
+    schemes: Mapping[str, SiteScheme],
+    sizes: Sequence[int],
+    weights: WeightQuantizer,
 ) -> tuple[dict[str, ir.Model], list[str]]:
     """Return a graph per variant and size by file name, and the names of the quantized tables.
 
@@ -53,8 +56,8 @@ def int8_graphs(
         read: gives a fresh copy of the float graph at full size.
         schemes: from `choose_schemes`.
         sizes: output sizes.
+        weights: with the mean inputs, where known.
     """
-    weights = WeightQuantizer()
     graphs: dict[str, ir.Model] = {}
     for variant, codes in CODES.items():
         model = read()

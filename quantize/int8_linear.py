@@ -19,8 +19,7 @@ from embedge.quantize.integer_product import (
     scale_rows,
 )
 from embedge.quantize.linears import Linear, find_linears
-from embedge.quantize.trace import constant
-from embedge.quantize.weights import Float32, WeightQuantizer
+from embedge.quantize.weights import WeightQuantizer
 
 _SMALLEST = 1e-8  # magnitude given to a row of zeros
 
@@ -72,7 +71,7 @@ def _replace(
         quantized = edit.op("Gather", [quantized, rows], f"{linear.name}.codes.{number}", axis=0)
         if isinstance(step, ir.Value):
             step = edit.op("Gather", [step, rows], f"{linear.name}.steps.{number}", axis=0)
-    weight, bias = weights(linear), bias_of(linear)
+    weight, bias = weights(linear), weights.bias(linear)
     if isinstance(step, ir.Value):
         product = integer_product(edit, linear, weight, quantized, zero=codes.zero)
         product = scale_rows(edit, linear, product, step)
@@ -83,12 +82,6 @@ def _replace(
             edit, linear, weight, quantized, zero=codes.zero, step=step, bias=bias
         )
     finish_linear(edit, linear, product)
-
-
-def bias_of(linear: Linear) -> Float32 | None:
-    """Return the linear's bias (outputs,), or None."""
-    tensor = constant(linear.bias)
-    return None if tensor is None else tensor.numpy()
 
 
 def _quantize_static(edit: GraphEdit, x: ir.Value, step: float, codes: ActivationCodes) -> ir.Value:

@@ -19,8 +19,9 @@ from embedge.quantize.int8_graph import int8_graphs
 from embedge.quantize.linears import find_linears
 from embedge.quantize.measure import measure_draft, require_floors
 from embedge.quantize.report import QuantizeReport
-from embedge.quantize.scheme import Options, choose_schemes, float_graph
+from embedge.quantize.scheme import Options, choose_schemes, float_graph, mean_inputs
 from embedge.quantize.token_batches import texts_of_files
+from embedge.quantize.weights import WeightQuantizer
 from embedge.runtime.cpu import plan_threads
 from embedge.runtime.selftest import write_selftest
 
@@ -115,7 +116,8 @@ def write_quantized(
         model = float_graph(parent)
         schemes = choose_schemes(model, recipe.statistics, recipe.options)
         linears = find_linears(model.graph)
-        graphs, tables = int8_graphs(lambda: float_graph(parent), schemes, sizes)
+        weights = WeightQuantizer(mean_inputs(model, recipe.statistics, schemes))
+        graphs, tables = int8_graphs(lambda: float_graph(parent), schemes, sizes, weights)
         write_graphs(graphs, folder, progress)
         write_beside_graphs(parent, folder, recipe.statistics)
     return QuantizeReport(

@@ -5,7 +5,7 @@ accurate as a range per row and saves two passes. Clipping is what hurts: a rang
 costs ten times the accuracy of one 50 % too high.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,13 +17,17 @@ from embedge.models.bundle import Bundle
 from embedge.models.graph_file import read_graph
 from embedge.models.manifest import Json
 from embedge.quantize.codes import EIGHT_BITS, SEVEN_BITS
-from embedge.quantize.linears import find_linears
+from embedge.quantize.linears import Linear, find_linears
 from embedge.quantize.shifted_gelu import shift_for
 from embedge.quantize.smooth import shared_weight_max, smoothing_scale
-from embedge.quantize.statistics import Peaks, Statistics
+from embedge.quantize.statistics import Moments, Peaks, Statistics
+from embedge.quantize.weights import float_weight
 
 Float32 = NDArray[np.float32]
 Method = Literal["static", "row", "shifted"]
+
+# A mean over fewer tokens is noise; a rare expert then keeps its bias.
+_ENOUGH_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,13 @@ class Options:
     """The recipe's numbers; the defaults are `int8/1`.
 
     Attributes:
-        static_alpha: smoothing exponent of sites with a constant range.
+        alphas: smoothing exponents to choose from at sites with a constant range.
         row_alpha: smoothing exponent of norm-fed sites with a range per row.
         margin: room above the calibrated range.
         largest_margin: more room than this costs more than a range per row.
     """
 
-    static_alpha: float = 0.8
+    alphas: tuple[float, ...] = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
     row_alpha: float = 0.6
     margin: float = 1.1
     largest_margin: float = 1.3
@@ -54,6 +58,7 @@ class SiteScheme:
         largest: static: the magnitude that the largest code stands for; shifted: the calibrated
             GELU maximum; row: not used.
         smoothing: factor per channel that a norm's twin divides by, or None.
+        alpha: exponent that the smoothing was made with.
     """
 
     method: Method
@@ -61,10 +66,13 @@ class SiteScheme:
     margin: float = 0.0
     largest: float = 0.0
     smoothing: Float32 | None = None
+    alpha: float | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return what a manifest keeps; the smoothing follows from the statistics."""
         entry: dict[str, Json] = {"method": self.method, "reason": self.reason}
+        if self.alpha is not None:
+            entry["alpha"] = self.alpha
         if self.method == "static":
             entry |= {"margin": self.margin, "range": self.largest}
         if self.method == "shifted":
@@ -84,8 +92,8 @@ def choose_schemes(
     for group in find_linears(model.graph).by_source():
         site = group[0].site
         if group[0].kind == "norm" and site in statistics.norms:
-            weight_max = shared_weight_max(group)
-            schemes[site] = _norm_scheme(statistics.norms[site], weight_max, options)
+            moments = statistics.moments[group[0].name]
+            schemes[site] = _norm_scheme(group, statistics.norms[site], moments, options)
         elif group[0].kind == "gelu" and site in statistics.gelus:
             peaks = statistics.gelus[site]
             largest = float(max(peaks.calibration.max(), peaks.validation.max()))
@@ -95,22 +103,93 @@ def choose_schemes(
     return schemes
 
 
-def _norm_scheme(peaks: Peaks, weight_max: Float32, options: Options) -> SiteScheme:
-    scale = smoothing_scale(peaks.calibration, weight_max, options.static_alpha)
+def _norm_scheme(
+    linears: Sequence[Linear], peaks: Peaks, moments: Moments, options: Options
+) -> SiteScheme:
+    weight_max = shared_weight_max(linears)
+    scales = {
+        alpha: smoothing_scale(peaks.calibration, weight_max, alpha)
+        for alpha in (*options.alphas, options.row_alpha)
+    }
+    ranges_ = {alpha: _range_of(peaks, scales[alpha], options) for alpha in options.alphas}
+    fitting = {alpha: r for alpha, r in ranges_.items() if r.margin <= options.largest_margin}
+    if not fitting:
+        ratio = min(r.ratio for r in ranges_.values())
+        reason = f"validation reaches {ratio:.3f} of the calibrated range, beyond any margin"
+        row_scale = scales[options.row_alpha]
+        return SiteScheme("row", reason, smoothing=row_scale, alpha=options.row_alpha)
+    alpha = best_alpha(linears, {a: (scales[a], r.largest) for a, r in fitting.items()}, moments)
+    chosen = fitting[alpha]
+    reason = f"validation reaches {chosen.ratio:.3f} of the calibrated range"
+    if chosen.margin > options.margin:
+        reason += f", so the margin is {chosen.margin:.2f} instead of {options.margin:g}"
+    return SiteScheme("static", reason, chosen.margin, chosen.largest, scales[alpha], alpha)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """A constant range: the ratio of validation to calibration, margin, and the largest value."""
+
+    ratio: float
+    margin: float
+    largest: float
+
+
+def _range_of(peaks: Peaks, scale: Float32, options: Options) -> _Range:
     calibrated = float((peaks.calibration / scale).max())
-    seen = float((peaks.validation / scale).max())
-    ratio = seen / calibrated if calibrated else 1.0
+    ratio = float((peaks.validation / scale).max()) / calibrated if calibrated else 1.0
     margin = options.margin
-    reason = f"validation reaches {ratio:.3f} of the calibrated range"
     if ratio > margin:
         # 2 % above what the validation texts need, on a grid that hides the last digits.
         margin = float(np.ceil(ratio * 1.02 * 50) / 50)
-        reason += f", so the margin is {margin:.2f} instead of {options.margin:g}"
-    if margin <= options.largest_margin:
-        return SiteScheme("static", reason, margin, float(f"{margin * calibrated:.4g}"), scale)
-    reason = f"validation reaches {ratio:.3f} of the calibrated range, beyond any margin"
-    row_scale = smoothing_scale(peaks.calibration, weight_max, options.row_alpha)
-    return SiteScheme("row", reason, smoothing=row_scale)
+    return _Range(ratio, margin, float(f"{margin * calibrated:.4g}"))
+
+
+def best_alpha(
+    linears: Sequence[Linear],
+    candidates: Mapping[float, tuple[Float32, float]],
+    moments: Moments,
+) -> float:
+    """Return the exponent that leaves the smallest expected error of the outputs.
+
+    Rounding errors are uniform, so their variance is step^2 / 12. Errors of the weights meet the
+    variance of the inputs (the mean is corrected), errors of the inputs meet the squared weights;
+    8 and 7 bits, which share the weights, count equally.
+
+    Args:
+        linears: all that share the input.
+        candidates: by exponent, the scale (channels,) and the largest magnitude after it.
+        moments: of the input before smoothing.
+    """
+    per_step = sum(1 / codes.steps**2 for codes in (EIGHT_BITS, SEVEN_BITS)) / 2
+    expected = dict.fromkeys(candidates, 0.0)
+    for linear in linears:
+        magnitude = np.abs(float_weight(linear))
+        energy = np.square(magnitude, dtype=np.float64).sum(axis=1)  # per input
+        for alpha, (scale, largest) in candidates.items():
+            squared = scale.astype(np.float64) ** 2
+            columns = (magnitude * scale[:, None]).max(axis=0).astype(np.float64)
+            weights = np.square(columns / 127).sum() * (moments.variance / squared).sum()
+            inputs = (energy * squared).sum() * largest**2 * per_step
+            expected[alpha] += float(weights + inputs)
+    return min(expected, key=lambda alpha: (float(f"{expected[alpha]:.6e}"), alpha))
+
+
+def mean_inputs(
+    model: ir.Model, statistics: Statistics, schemes: Mapping[str, SiteScheme]
+) -> dict[str, Float32]:
+    """Return the mean input of every linear as it is quantized, smoothing included: (inputs,).
+
+    Linears with too few tokens behind their mean are left out.
+    """
+    means = {}
+    for linear in find_linears(model.graph).found:
+        moments = statistics.moments.get(linear.name)
+        if moments is None or moments.rows < _ENOUGH_ROWS:
+            continue
+        smoothing = schemes[linear.site].smoothing
+        means[linear.name] = moments.mean if smoothing is None else moments.mean / smoothing
+    return means
 
 
 def float_graph(parent: Bundle) -> ir.Model:

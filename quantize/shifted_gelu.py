@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from embedge.quantize.codes import ActivationCodes
 from embedge.quantize.graph_edit import GraphEdit
-from embedge.quantize.int8_linear import bias_of
 from embedge.quantize.integer_product import (
     add_bias,
     as_rows,
@@ -66,7 +65,7 @@ def shifted_gelu(
         source = as_rows(edit, group[0].source, group[0].sizes[0])
         quantized, steps = _quantize_shifted(edit, source, shift, codes)
         for linear in group:
-            _replace(edit, linear, quantized, steps, shift, weights(linear))
+            _replace(edit, linear, quantized, steps, shift, weights)
     edit.finish()
 
 
@@ -76,14 +75,15 @@ def _replace(
     quantized: ir.Value,
     steps: ir.Value,
     shift: float,
-    weight: QuantizedWeight,
+    weights: WeightQuantizer,
 ) -> None:
     for number, rows in enumerate(linear.gathers):
         quantized = edit.op("Gather", [quantized, rows], f"{linear.name}.codes.{number}", axis=0)
         steps = edit.op("Gather", [steps, rows], f"{linear.name}.steps.{number}", axis=0)
+    weight = weights(linear)
     product = integer_product(edit, linear, weight, quantized)
     product = scale_rows(edit, linear, product, steps)
-    product = add_bias(edit, linear, product, compensation(weight, shift, bias_of(linear)))
+    product = add_bias(edit, linear, product, compensation(weight, shift, weights.bias(linear)))
     finish_linear(edit, linear, product)
 
 

@@ -26,18 +26,35 @@ class Peaks:
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Peaks of every site of a graph.
+class Moments:
+    """Mean and variance of each channel over all real tokens, three significant digits.
 
     Attributes:
-        norms: per norm that feeds linears, the magnitude of each channel.
-        gelus: per layer, the largest output of its GELU, all experts together.
+        mean: (channels,).
+        variance: (channels,).
+        rows: number of tokens behind them.
+    """
+
+    mean: Float32
+    variance: Float32
+    rows: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of every place where a linear's input comes from a norm or a GELU.
+
+    Attributes:
+        norms: peaks per norm that feeds linears, a magnitude for each channel.
+        gelus: peaks per layer, the largest output of its GELU, all experts together.
+        moments: of the input of each linear, by its name; linears behind one norm share them.
         text_sha256: hash of the calibration texts.
         tokens: number of real tokens seen, special tokens included.
     """
 
     norms: Mapping[str, Peaks]
     gelus: Mapping[str, Peaks]
+    moments: Mapping[str, Moments]
     text_sha256: str
     tokens: int
 
@@ -46,6 +63,7 @@ class Statistics:
         return {
             "norms": {name: _peaks_to_json(peaks) for name, peaks in self.norms.items()},
             "gelus": {name: _peaks_to_json(peaks) for name, peaks in self.gelus.items()},
+            "moments": {name: _moments_to_json(m) for name, m in self.moments.items()},
             "text_sha256": self.text_sha256,
             "tokens": self.tokens,
         }
@@ -53,9 +71,21 @@ class Statistics:
 
 def _peaks_to_json(peaks: Peaks) -> Json:
     return {
-        "calibration": [float(f"{value:.3g}") for value in peaks.calibration.tolist()],
-        "validation": [float(f"{value:.3g}") for value in peaks.validation.tolist()],
+        "calibration": _numbers(peaks.calibration),
+        "validation": _numbers(peaks.validation),
     }
+
+
+def _moments_to_json(moments: Moments) -> Json:
+    return {
+        "mean": _numbers(moments.mean),
+        "variance": _numbers(moments.variance),
+        "rows": moments.rows,
+    }
+
+
+def _numbers(values: Float32) -> list[Json]:
+    return [float(f"{value:.3g}") for value in values.tolist()]
 
 
 def round_up(values: Float32 | Sequence[float], digits: int = 3) -> Float32:
@@ -65,6 +95,11 @@ def round_up(values: Float32 | Sequence[float], digits: int = 3) -> Float32:
     result is never below what was measured.
     """
     return np.array([_round_up(float(value), digits) for value in values], np.float32)
+
+
+def round_to(values: NDArray[np.float64], digits: int = 3) -> Float32:
+    """Round to so many significant digits."""
+    return np.array([float(f"{value:.{digits - 1}e}") for value in values.tolist()], np.float32)
 
 
 def _round_up(value: float, digits: int) -> float:
