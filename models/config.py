@@ -204,15 +204,18 @@ def _consistency_problems(raw: dict[str, int]) -> list[str]:
     if raw["n_embd"] % raw["n_head"]:
         problems.append(f"n_embd {raw['n_embd']} is not a multiple of n_head {raw['n_head']}")
     elif raw["rotary_emb_fraction"] and (raw["n_embd"] // raw["n_head"]) % 2:
-        problems.append(f"heads of {raw['n_embd'] // raw['n_head']} features cannot be rotated")
+        problems.append(
+            f"n_embd {raw['n_embd']} over n_head {raw['n_head']} gives heads of an odd size, which "
+            f"cannot be rotated"
+        )
     if raw["moe_top_k"] > raw["num_experts"]:
         problems.append(
             f"moe_top_k {raw['moe_top_k']} is larger than num_experts {raw['num_experts']}"
         )
     if raw["n_layer"] < 2 or raw["moe_every_n_layers"] < 2:
         problems.append(
-            f"no layer i of {raw['n_layer']} has i % {raw['moe_every_n_layers']} == 1, "
-            f"so no layer would use the experts"
+            f"with n_layer {raw['n_layer']} and moe_every_n_layers {raw['moe_every_n_layers']} no "
+            f"layer would use the experts"
         )
     return problems
 
