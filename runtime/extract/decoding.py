@@ -57,7 +57,7 @@ def decode(source: Source, declared: str | None = None) -> tuple[str, str]:
     sample = source.data[:SAMPLE_BYTES]
     if b"\0" in sample and (wide := _wide_encoding(sample)):
         wide_text = _try(source.data, wide)
-        if wide_text is not None and _is_plausible(wide_text[:SAMPLE_BYTES]):
+        if wide_text is not None and _is_plausible(wide_text[:SAMPLE_BYTES], sample):
             return wide_text, wide
     if _CONTROL.search(sample.decode("latin-1")) or source.data.startswith(b"%PDF-"):
         raise _binary(source)
@@ -128,12 +128,13 @@ def _wide_encoding(sample: bytes) -> str | None:
     return None
 
 
-def _is_plausible(sample: str) -> bool:
+def _is_plausible(text: str, data: bytes) -> bool:
     """Tell a text in UTF-16 from ASCII with a stray zero byte, which decodes to ideographs."""
-    n_latin = sum(character < "\u0100" for character in sample)
-    has_space = any(space in sample for space in " \n\r\t")
-    is_wide = n_latin * 3 >= len(sample) or (has_space and n_latin * 50 >= len(sample))
-    return is_wide and not _CONTROL.search(sample)
+    if _CONTROL.search(text):
+        return False
+    n_latin = sum(character < "\u0100" for character in text)
+    n_ascii = sum(0x20 <= byte < 0x7F for byte in data)  # two of three in Chinese UTF-16
+    return n_latin * 3 >= len(text) or n_ascii * 5 < len(data) * 4
 
 
 def _binary(source: Source) -> InputError:
