@@ -21,7 +21,9 @@ COMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.similar",
     "embedge.cli.models",
     "embedge.cli.export",
+    "embedge.cli.quantize",
     "embedge.cli.eval",
+    "embedge.cli.bench",
     "embedge.cli.doctor",
 )
 

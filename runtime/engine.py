@@ -71,6 +71,7 @@ def open_session(
     spinning: bool = False,
     arena: bool = False,
     config: Mapping[str, str] | None = None,
+    profile: Path | None = None,
 ) -> Session:
     """Open a graph on the CPU.
 
@@ -82,6 +83,7 @@ def open_session(
         arena: keep freed buffers of activations for ever; costs memory at varied lengths.
         config: further session entries, such as `{"session.disable_prepacking": "1"}`, which
             leaves fp32 weights in mapped, evictable pages.
+        profile: let ONNX Runtime trace every node; start of the name of the trace's file.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.
@@ -94,6 +96,9 @@ def open_session(
     options.enable_mem_pattern = False  # plans for one shape; ours change with every batch
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
     try:
@@ -213,7 +218,13 @@ class Engine:
             return self._state
 
     def _open(self) -> Session:
-        return open_session(self.path, threads=self.threads, config=self._config, **self._options)
+        return open_session(
+            self.path,
+            threads=self.threads,
+            spinning=self._options["spinning"],
+            arena=self._options["arena"],
+            config=self._config,
+        )
 
     def _check_ids(self, ids: "NDArray[np.int64]") -> None:
         # A negative id would silently count from the end of the table.
