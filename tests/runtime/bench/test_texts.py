@@ -1,8 +1,8 @@
 """Texts of a wanted length, the same in every run."""
 
 import pytest
-from embedge import InvalidOption
 
+from embedge import InvalidOption
 from embedge.runtime.bench.texts import TextMaker
 from embedge.runtime.tokens import Tokens
 
