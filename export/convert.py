@@ -26,6 +26,7 @@ from embedge.models.manifest import GraphEntry, Json, Manifest
 from embedge.models.source import Source, SourceOverrides, read_source
 from embedge.models.space import Identity
 from embedge.models.steps import StepProgress, no_progress
+from embedge.runtime.cpu import cpu_model
 from embedge.runtime.selftest import write_selftest
 
 RECIPE = "fp32/1"
@@ -178,4 +179,5 @@ def _architecture(weights: Checkpoint, flavor: Flavor, opset: int) -> Mapping[st
 
 
 def _tools() -> dict[str, str]:
-    return {name: version(name) for name in ("embedge", *_TOOLS)}
+    tools = {name: version(name) for name in ("embedge", *_TOOLS)}
+    return tools | {"cpu": cpu_model()}

@@ -25,7 +25,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str], 
         key = (checkpoint, flavor)
         if key not in made:
             out = tmp_path_factory.mktemp("parity") / flavor
-            made[key] = export_checkpoint(checkpoint, out, flavor=flavor).path
+            made[key] = export_checkpoint(checkpoint, out, flavor=flavor, measure=False).path
         return made[key]
 
     return export
