@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedge.cli.flag_groups import with_flags
-from embedge.cli.options import MODEL, OUTPUT, Model, RunFlags, Threads, VariantName, option
+from embedge.cli.options import MODEL, OUTPUT, Model, Threads, VariantName, option
 from embedge.cli.plain_help import PlainCommand
 from embedge.cli.progress_bar import progress_form, show_steps
+from embedge.cli.report_flags import ReportFlags
 from embedge.models.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def bench_command(
     compare_python: ComparePython = None,
     profile: Profile = False,
     *,
-    run: RunFlags,
+    run: ReportFlags,
 ) -> None:
     """Measure throughput, latency, start-up and memory on this machine.
 

@@ -17,12 +17,12 @@ from embedge.cli.options import (
     TEXT,
     CacheDir,
     MaxTokens,
-    RunFlags,
     Threads,
     option,
 )
 from embedge.cli.plain_help import PlainCommand
 from embedge.cli.progress_bar import progress_form, show_progress
+from embedge.cli.report_flags import ReportFlags
 from embedge.cli.values import one_of
 from embedge.models.errors import InvalidOption
 
@@ -131,7 +131,7 @@ def eval_command(
     no_cache: NoCache = False,
     cache_dir: CacheDir = None,
     *,
-    run: RunFlags,
+    run: ReportFlags,
 ) -> None:
     """Score models on TASK_DIRs in BEIR, MIRACL, bitext or STS layout, in one table.
 
@@ -175,7 +175,7 @@ def register(app: typer.Typer) -> None:
     app.command("eval", cls=PlainCommand)(with_flags(eval_command))
 
 
-def _evaluate(tasks: "list[Task]", plan: "EvaluationPlan", run: RunFlags) -> "Evaluation":
+def _evaluate(tasks: "list[Task]", plan: "EvaluationPlan", run: ReportFlags) -> "Evaluation":
     from embedge.runtime.cancel import CancelToken
     from embedge.runtime.quality.evaluate import evaluate
 
