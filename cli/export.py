@@ -210,10 +210,11 @@ def export(request: ExportRequest, progress: "StepProgress") -> "Converted":
 def _checkpoint(
     request: ExportRequest, progress: "StepProgress"
 ) -> tuple[Path, "SourceOverrides", bool]:
-    """Return the folder, what is known about it, and whether it was downloaded for this call."""
+    """Return the folder, what is known about it, and whether this call downloaded it."""
     folder = Path(request.source)
     if folder.exists():
         return folder, request.overrides, False
+    from embedge.models.download import left_to_fetch
     from embedge.models.hub import fetch_checkpoint, find_checkpoint, resolve_name
     from embedge.models.store import models_dir
 
@@ -222,8 +223,10 @@ def _checkpoint(
     organisation, _, repo_name = repo.partition("/")
     root = models_dir(request.cache_dir).parent
     download = root / "downloads" / organisation / remote.revision / repo_name
+    # A complete download was kept on purpose by an earlier call.
+    is_new = left_to_fetch(remote.files, download) > 0
     fetch_checkpoint(remote, download, progress=progress)
-    return download, replace(request.overrides, revision=remote.revision), True
+    return download, replace(request.overrides, revision=remote.revision), is_new
 
 
 def sizes_of(value: str) -> tuple[int, ...]:

@@ -11,12 +11,13 @@ from embedge.models.tensor_file import Float32
 def rotary_angles(base: float, head_size: int, positions: int) -> Float32:
     """Return the angle of every position and frequency in float32, (positions, head_size / 2).
 
-    inv_freq_j = base^(-2j / head_size); angle = position * inv_freq, both rounded to float32 as
-    the model's own code does: at position 511 that rounding is larger than any later one.
+    inv_freq_j = 1 / base^(2j / head_size) and angle = position * inv_freq, each step rounded to
+    float32 as the model's own code does: at position 511 that rounding is larger than any later
+    one.
     """
     exponent = np.arange(0, head_size, 2, dtype=np.float32) / np.float32(head_size)
-    inv_freq = (1.0 / np.power(np.float64(base), exponent)).astype(np.float32)
-    return np.outer(np.arange(positions, dtype=np.float32), inv_freq)
+    power = np.power(np.float64(base), exponent).astype(np.float32)
+    return np.outer(np.arange(positions, dtype=np.float32), np.float32(1) / power)
 
 
 def rotary_tables(
