@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from embedge.models.store import cache_dir as user_cache_dir
 from embedge.models.store import find_model
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.embedder import Embedder
+from embedge.runtime.engine import load_onnxruntime
 from embedge.runtime.loading import check_variant
 from embedge.runtime.progress import ProgressCallback, ProgressEvent, ProgressMeter
 from embedge.runtime.quality.cache import VectorCache
@@ -96,7 +96,7 @@ def _build(embedder: Embedder) -> str:
     manifest: Manifest = loaded.bundle.manifest
     graph = manifest.graph(loaded.variant, embedder.dim).file
     parts = [manifest.files[name].sha256 for name in (graph, WEIGHTS_NAME, TOKENIZER_NAME)]
-    parts.append(importlib.metadata.version("onnxruntime"))
+    parts.append(str(load_onnxruntime().__version__))
     digest = hashlib.sha256("\n".join(parts).encode("ascii")).hexdigest()
     return f"{embedder.space.fingerprint}-{digest[:8]}"
 

@@ -1,6 +1,8 @@
 """`embed eval`: one table out of folders, in three forms."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
@@ -85,3 +87,27 @@ def test_a_broken_file_is_named_with_its_line(embed, pack):
     done = embed("eval", pack)
     assert done.code == 3
     assert "corpus.jsonl, line 2 is not JSON" in done.error
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_block_and_prints_the_same(
+    embed, environment, command, tmp_path
+):
+    lines = [f"der Fluss {i}\tthe river {i * 3} in the night" for i in range(2000)]
+    (tmp_path / "de-en.tsv").write_text("\n".join(lines) + "\n")
+    undisturbed = embed("eval", "de-en.tsv", "--no-cache")
+    running = subprocess.Popen(
+        [*command, "eval", "de-en.tsv", "--progress", "json"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert running.stderr is not None
+    for line in running.stderr:
+        if json.loads(line).get("chunks_done", 0) > 1500:
+            break
+    running.kill()
+    running.stderr.close()
+    assert running.wait() == -signal.SIGKILL
+    resumed = embed("eval", "de-en.tsv", "--progress", "json")
+    last = json.loads(resumed.stderr.splitlines()[-1])
+    assert 512 <= last["chunks_reused"] < 4000
+    assert resumed.text == undisturbed.text
