@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except BaseException as error:  # every way out of a command ends in one exit code
         code = exit_code_of(error, arguments)
-    return _without_closed_stdout(code)
+    return _without_pending_output(code)
 
 
 def with_default_command(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
@@ -74,12 +74,12 @@ def _use_utf8() -> None:
             reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def _without_closed_stdout(code: int) -> int:
-    """Flush what is left; after a closed pipe, keep the interpreter's own flush quiet."""
+def _without_pending_output(code: int) -> int:
+    """Drop what a closed pipe or a full disk refused; the interpreter would try it once more."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, sys.stdout.fileno())
-        os.close(quiet)
+    except OSError:  # has been reported, or is a closed pipe
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
     return code

@@ -57,13 +57,17 @@ class Rows:
         return self._digest.hexdigest()
 
     def inputs(self) -> Iterator[Input]:
-        """Yield one input per row, in order."""
-        for number, row in enumerate(self._raw_rows()):
-            try:
-                yield self._input(number, row)
-            except InputError as error:
-                where = f"{self.path} row {number}"
-                yield FailedInput(str(number), self.path, error.code, f"{where}: {error}")
+        """Yield one input per row, in order, and close the file."""
+        try:
+            for number, row in enumerate(self._raw_rows()):
+                try:
+                    yield self._input(number, row)
+                except InputError as error:
+                    where = f"{self.path} row {number}"
+                    yield FailedInput(str(number), self.path, error.code, f"{where}: {error}")
+        finally:
+            if not self._waits:
+                self._file.close()
 
     def _raw_rows(self) -> Iterator[bytes | None]:
         """Yield rows without their line end; None for one that is too long."""

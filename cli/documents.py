@@ -52,7 +52,7 @@ class FileList:
         Args:
             chunker: cuts each file into passages; None gives one text per file.
             finished: paths that are done.
-            log: receives path, size and hash of every file that could be read.
+            log: receives path, size and hash of every file that could be read, text or not.
         """
         for item in self.items:
             if item.path in finished.paths:
@@ -75,6 +75,9 @@ class FileList:
         except InputError as error:
             yield failed_file(item.path, error, size)
             return
+        finally:
+            if log is not None:
+                _log_file(log, item)
         if chunker is None:
             yield _whole(item.path, document, size)
             return
@@ -85,12 +88,7 @@ class FileList:
         from embedge.runtime.extract import extract, extract_found
 
         if found.path != "-":
-            document = extract_found(
-                found, encoding=self.encoding, max_file_size=self.max_file_size
-            )
-            if log is not None:
-                _log_file(log, found)
-            return document
+            return extract_found(found, encoding=self.encoding, max_file_size=self.max_file_size)
         data = read_stdin(self.max_file_size)
         if log is not None:
             log.add("-", len(data), hashlib.sha256(data).hexdigest())

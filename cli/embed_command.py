@@ -21,6 +21,7 @@ from embedge.cli.interrupt import cancelling
 from embedge.cli.options import ModelFlags, RunFlags
 from embedge.cli.output.session import OutputChoice, OutputSession, open_output
 from embedge.cli.output.sidecar import RunDescription
+from embedge.cli.output.target import partial_path
 from embedge.cli.progress_bar import progress_form, show_progress
 from embedge.cli.records import Fields, Input, Record
 
@@ -80,7 +81,11 @@ def run_embedding(job: EmbedJob, model: ModelFlags, run: RunFlags) -> None:
                 job.choice, description, facts, texts_per_block=job.options.texts_per_block
             ) as session,
         ):
-            _loop(job, embedder, session, callback, run)
+            try:
+                _loop(job, embedder, session, callback, run)
+            except KeyboardInterrupt:
+                _say_how_to_continue(job.choice, quiet=run.quiet)
+                raise
     _report(session, quiet=run.quiet)
 
 
@@ -200,6 +205,11 @@ def _report(session: OutputSession, *, quiet: bool) -> None:
             say(f"... and {more} more failed inputs")
         say(f"{counts.failed} of {total} records are failed inputs; the others are complete")
     raise typer.Exit(SOME_FAILED)
+
+
+def _say_how_to_continue(choice: OutputChoice, *, quiet: bool) -> None:
+    if choice.path is not None and choice.format == "jsonl" and not quiet:
+        say(f"interrupted; {partial_path(choice.path)} is kept, go on with --resume")
 
 
 def say(line: str) -> None:

@@ -49,9 +49,9 @@ def embed_inputs(
     """
     if options.long_text == "error":
         inputs = map(_LengthCheck(embedder, options), inputs)
-    for _, group in itertools.groupby(inputs, key=_Key(options.texts_per_block)):
+    for block in _blocks(inputs, options.texts_per_block):
         waiting: deque[Input] = deque()
-        own_prefix, texts = _texts(group, waiting)
+        own_prefix, texts = _texts(block, waiting)
         for result in _stream(embedder, texts, options, own_prefix, cancel, progress):
             while isinstance(one := waiting.popleft(), FailedInput):
                 yield failure_record(one)
@@ -61,16 +61,32 @@ def embed_inputs(
             yield failure_record(one)
 
 
-class _Key:
-    """Which inputs share a stream: those of one block with the same rule about prefixes."""
+def _blocks(inputs: Iterable[Input], texts_per_block: int) -> Iterator[Iterator[Input]]:
+    """Yield blocks of whole inputs with one rule about prefixes; each is to be read to its end.
 
-    def __init__(self, texts_per_block: int) -> None:
-        self._blocks = Blocks(texts_per_block)
+    A block ends without a look at the input behind it, which may not be there for hours.
+    """
+    source, counter = iter(inputs), Blocks(texts_per_block)
+    ahead = next(source, None)
 
-    def __call__(self, one: Input) -> tuple[int, bool]:
-        key = (self._blocks.number, one.own_prefix)
-        self._blocks.count(has_vector=isinstance(one, TextInput), last=one.last)
-        return key
+    def block(one: Input) -> Iterator[Input]:
+        nonlocal ahead
+        own_prefix = one.own_prefix
+        while one.own_prefix == own_prefix:
+            yield one
+            if counter.count(has_vector=isinstance(one, TextInput), last=one.last):
+                return
+            following = next(source, None)
+            if following is None:
+                return
+            one = following
+        ahead = one
+
+    while ahead is not None:
+        first, ahead = ahead, None
+        yield block(first)
+        if ahead is None:
+            ahead = next(source, None)
 
 
 def until_first_failure(inputs: Iterable[Input]) -> Iterator[Input]:

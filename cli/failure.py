@@ -59,6 +59,9 @@ def _quiet_exit_code(error: BaseException) -> int | None:
         return 128 + getattr(error, "signum", 2)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILURE
+    if type(error).__name__ == "NoArgsIsHelpError":  # a command group alone: its help
+        print(error, file=sys.stderr)
+        return USAGE
     return None
 
 

@@ -81,7 +81,6 @@ class Blocks:
     def __init__(self, texts_per_block: int) -> None:
         self._size = texts_per_block
         self._texts = 0
-        self.number = 0
 
     def count(self, *, has_vector: bool, last: bool) -> bool:
         """Count one record; True if it ends a block."""
@@ -89,7 +88,6 @@ class Blocks:
         if not last or self._texts < self._size:
             return False
         self._texts = 0
-        self.number += 1
         return True
 
 

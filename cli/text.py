@@ -175,10 +175,14 @@ def _check(source: TextFlags, given: list[str]) -> None:
 
 
 def _require_pipe() -> None:
-    if sys.stdin is None or sys.stdin.isatty():
+    if _stdin_is_terminal():
         raise InvalidOption(
             'no text given; write `embed text "some text"`, name a file with -i, or send a pipe'
         )
+
+
+def _stdin_is_terminal() -> bool:
+    return sys.stdin is None or sys.stdin.isatty()
 
 
 class _TextReader:

@@ -13,8 +13,6 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
     help_hint = f"See `{path} --help`"
     message = str(error.format_message()).strip().rstrip(".")
     message = message[:1].lower() + message[1:]
-    if type(error).__name__ == "NoArgsIsHelpError":
-        return f"no command given. {help_hint}"
     if message.startswith("no such command"):
         return _unknown_command(ctx, arguments)
     if type(error).__name__ == "NoSuchOption":
