@@ -51,22 +51,30 @@ class Reference:
         self.heads = config["n_head"]
 
     def encode(self, ids: Sequence[int]) -> ReferenceOutput:
+        x = self.embed(ids)
+        experts, gap = {}, np.inf
+        for i in range(self.config["n_layer"]):
+            x, chosen, layer_gap = self.layer(x, i)
+            if chosen is not None:
+                experts[i], gap = chosen, min(gap, layer_gap)
+        return ReferenceOutput(x, self.pool(x), experts, gap)
+
+    def embed(self, ids: Sequence[int]) -> Array:
         x = self.tensor_rows("embeddings.word_embeddings.weight", ids)
         x = x + self.tensor("embeddings.token_type_embeddings.weight")[0]
         if self.config["rotary_emb_fraction"] == 0:
             x = x + self.tensor("embeddings.position_embeddings.weight")[: len(ids)]
-        x = self.norm(x, "emb_ln")
-        experts, gap = {}, np.inf
-        for i in range(self.config["n_layer"]):
-            layer = f"encoder.layers.{i}"
-            h = self.norm(self.attention(x, f"{layer}.attn") + x, f"{layer}.norm1")
-            if self.is_moe(i):
-                m, experts[i], layer_gap = self.moe(h, f"{layer}.mlp")
-                gap = min(gap, layer_gap)
-            else:
-                m = self.dense(h, f"{layer}.mlp")
-            x = self.norm(m + h, f"{layer}.norm2")
-        return ReferenceOutput(x, self.pool(x), experts, gap)
+        return self.norm(x, "emb_ln")
+
+    def layer(self, x: Array, i: int) -> tuple[Array, NDArray[np.int64] | None, float]:
+        name = f"encoder.layers.{i}"
+        chosen, gap = None, np.inf
+        h = self.norm(self.attention(x, f"{name}.attn") + x, f"{name}.norm1")
+        if self.is_moe(i):
+            m, chosen, gap = self.moe(h, f"{name}.mlp")
+        else:
+            m = self.dense(h, f"{name}.mlp")
+        return self.norm(m + h, f"{name}.norm2"), chosen, gap
 
     def tensor_rows(self, name: str, rows: Sequence[int]) -> Array:
         return self.tensor(name)[list(rows)]
