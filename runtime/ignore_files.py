@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from embedge.models.errors import InvalidOption
+from embedge.runtime.patterns import PatternList, is_pattern
 
 IGNORE_FILE = ".gitignore"
 
@@ -20,7 +19,7 @@ class IgnoreFile:
     it (the file lies above the root) or cutting `depth` characters off (below the root).
     """
 
-    spec: GitIgnoreSpec
+    patterns: PatternList
     prefix: str = ""
     depth: int = 0
 
@@ -29,7 +28,7 @@ class IgnoreFile:
 
         Folders end with `/`.
         """
-        return self.spec.check_file(self.prefix + path[self.depth :]).include
+        return self.patterns.verdict(self.prefix + path[self.depth :])
 
 
 def is_ignored(files: Sequence[IgnoreFile], path: str) -> bool:
@@ -45,15 +44,15 @@ def is_ignored(files: Sequence[IgnoreFile], path: str) -> bool:
     return False
 
 
-def read_ignore_file(path: Path) -> GitIgnoreSpec:
+def read_ignore_file(path: Path) -> PatternList:
     """Read patterns; a line that is no valid pattern matches nothing, as in git.
 
     Raises:
         OSError: the file cannot be read.
     """
     lines = path.read_bytes().decode("utf-8-sig", "surrogateescape").split("\n")
-    return GitIgnoreSpec.from_lines(
-        line for line in (line.removesuffix("\r") for line in lines) if _is_pattern(line)
+    return PatternList(
+        line for line in (line.removesuffix("\r") for line in lines) if is_pattern(line)
     )
 
 
@@ -75,30 +74,22 @@ def ignore_files_above(root: Path) -> list[IgnoreFile]:
     for parent in reversed(above[1 : top + 1]):
         path = parent / IGNORE_FILE
         prefix = folder.relative_to(parent).as_posix() + "/"
-        spec = read_ignore_file(path) if path.is_file() else None
-        if spec is not None and not spec.check_file(prefix).include:
-            files.append(IgnoreFile(spec, prefix=prefix))
+        patterns = read_ignore_file(path) if path.is_file() else None
+        if patterns is not None and not patterns.matches_within(prefix):
+            files.append(IgnoreFile(patterns, prefix=prefix))
     return files
 
 
-def compile_patterns(patterns: Sequence[str], flag: str) -> GitIgnoreSpec:
+def compile_patterns(patterns: Sequence[str], flag: str) -> PatternList:
     """Compile the values of a flag.
 
     Raises:
         InvalidOption: a value is no valid pattern.
     """
     for pattern in patterns:
-        if not _is_pattern(pattern):
+        if not is_pattern(pattern):
             raise InvalidOption(
                 f"{flag} {pattern!r} is no valid pattern; it is read like a line of .gitignore, "
                 f"for example {flag} '*.md'"
             )
-    return GitIgnoreSpec.from_lines(patterns)
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
+    return PatternList(patterns)

@@ -6,8 +6,6 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from embedge.models.errors import InputError
 from embedge.runtime.ignore_files import (
     IGNORE_FILE,
@@ -17,6 +15,7 @@ from embedge.runtime.ignore_files import (
     is_ignored,
     read_ignore_file,
 )
+from embedge.runtime.patterns import PatternList
 from embedge.runtime.read_errors import read_error, too_large
 
 MAX_FILE_SIZE = 64 << 20
@@ -120,20 +119,20 @@ class _Options:
 
 @dataclass(frozen=True)
 class _Selection:
-    included: GitIgnoreSpec | None
-    excluded: GitIgnoreSpec
+    included: PatternList | None
+    excluded: PatternList
 
     @classmethod
-    def of(cls, include: Sequence[str], excluded: GitIgnoreSpec, flag: str) -> "_Selection":
+    def of(cls, include: Sequence[str], excluded: PatternList, flag: str) -> "_Selection":
         return cls(compile_patterns(include, flag) if include else None, excluded)
 
     def rejects_folder(self, path: str) -> bool:
-        return bool(self.excluded.check_file(path + "/").include)
+        return bool(self.excluded.verdict(path + "/"))
 
     def takes_file(self, path: str) -> bool:
-        if self.excluded.check_file(path).include:
+        if self.excluded.verdict(path):
             return False
-        return self.included is None or bool(self.included.check_file(path).include)
+        return self.included is None or self.included.matches_within(path)
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ class _Walk:
                 stack.pop()
             elif self._is_considered(entry):
                 below = folder.below + entry.name
-                if not entry.is_dir(follow_symlinks=self.options.follow_symlinks):
+                if not self._is_folder(entry):
                     yield from self._entry_items(folder, entry, below)
                 elif not self._is_folder_left_out(folder, below):
                     stack += yield from self._open(below + "/", folder.ignore_files)
@@ -239,6 +238,12 @@ class _Walk:
         if entry.name.startswith(".") and not self.options.hidden:
             return False
         return self.options.follow_symlinks or not entry.is_symlink()
+
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir(follow_symlinks=self.options.follow_symlinks)
+        except OSError:  # a link in a circle: reported where its size is asked for
+            return False
 
     def _is_folder_left_out(self, folder: _Folder, below: str) -> bool:
         if self.selection.rejects_folder(below):
