@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -228,9 +229,7 @@ def _endpoint() -> str | None:
 
 
 def _version() -> str:
-    from embedge import __version__
-
-    return __version__
+    return metadata.version("embedge")
 
 
 def _chosen_files(repo: str, info: "ModelInfo") -> tuple[RemoteFile, ...]:

@@ -350,3 +350,13 @@ def test_nothing_but_the_model_is_asked_for_and_no_package_list_is_sent(
     assert all(REPO in path for _, path, _ in repo.requests)
     assert all(agent.startswith("embedge/") for agent in repo.user_agents)
     assert not any("agent/" in agent or "torch/" in agent for agent in repo.user_agents)
+
+
+def test_naming_models_loads_no_http_client() -> None:
+    script = (
+        "import sys\n"
+        "import embedge.models.hub, embedge.models.store, embedge.models.bundle\n"
+        "heavy = {'huggingface_hub', 'httpx', 'requests', 'numpy', 'typer', 'onnxruntime'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
