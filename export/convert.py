@@ -24,7 +24,7 @@ from embedge.models.errors import CheckpointError, InvalidOption
 from embedge.models.graph_file import write_graphs
 from embedge.models.manifest import GraphEntry, Json, Manifest
 from embedge.models.source import Source, SourceOverrides, read_source
-from embedge.models.space import Identity
+from embedge.models.space import Identity, canonical_json
 from embedge.models.steps import StepProgress, no_progress
 from embedge.runtime.cpu import cpu_model
 from embedge.runtime.selftest import write_selftest
@@ -117,8 +117,23 @@ def _trace_all(
             opset=opset,
         )
         bind_weights(model, weights)
+        model.metadata_props.update(_metadata(manifest))
         graphs[entry.file] = model
     return graphs
+
+
+def _metadata(manifest: Manifest) -> dict[str, str]:
+    """What another runtime needs to use a proto; graphs made from this one may carry it too."""
+    identity = manifest.identity
+    return {
+        "embedge.name": manifest.name,
+        "embedge.revision": manifest.revision,
+        "embedge.license": manifest.license,
+        "embedge.pooling": identity.pooling,
+        "embedge.max_tokens": str(identity.max_tokens),
+        "embedge.trained_sizes": canonical_json(list(manifest.matryoshka)),
+        "embedge.prompts": canonical_json(dict(identity.prompts)),
+    }
 
 
 def _manifest(

@@ -1,5 +1,6 @@
 """What the exported protos are made of."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,15 @@ def test_inputs_outputs_and_router_values_are_named_and_described(
         names = {value.name for node in model.graph for value in node.outputs}
         router = "encoder.layers.1.mlp.router"
         assert {f"{router}.gate_weight", f"{router}.expert", "last_hidden_state"} <= names
+
+
+def test_protos_tell_other_runtimes_what_they_need(graphs: list[ir.Model]) -> None:
+    for model in graphs:
+        told = model.metadata_props
+        assert (told["embedge.pooling"], told["embedge.max_tokens"]) == ("mean", "512")
+        assert json.loads(told["embedge.trained_sizes"]) == [32, 16]
+        assert json.loads(told["embedge.prompts"])["query"] == "search_query: "
+        assert told["embedge.license"] == "MIT"
 
 
 def test_protos_are_small_and_share_one_weight_file(real_size_bundle: Path) -> None:
