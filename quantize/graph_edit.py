@@ -43,7 +43,7 @@ class GraphEdit:
 
     def constant(self, name: str, values: NDArray[np.generic]) -> ir.Value:
         """Return the initializer of that name, made from `values` if the graph lacks it."""
-        return self.lazy_constant(name, ir.tensor(np.ascontiguousarray(values), name=name))
+        return self.lazy_constant(name, ir.tensor(np.array(values, order="C"), name=name))
 
     def lazy_constant(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
         """Return the initializer of that name, bound to `tensor` if the graph lacks it."""

@@ -78,7 +78,7 @@ def as_rows(edit: GraphEdit, value: ir.Value, width: int) -> ir.Value:
         return value
     shape = edit.constant(f"rows_of.{width}", np.array([-1, width], np.int64))
     rows = edit.op("Reshape", [value, shape], f"{value.name}.rows")
-    rows.shape, rows.type = ir.Shape([None, width]), value.type
+    rows.shape, rows.type = ir.Shape([None, width]), ir.TensorType(ir.DataType.FLOAT)
     return rows
 
 

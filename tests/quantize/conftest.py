@@ -224,22 +224,23 @@ def _quantize(bundle: Path, factory: pytest.TempPathFactory, **options: Any) -> 
 
 
 @pytest.fixture(scope="session")
-def peaks_of() -> Callable[..., Mapping[str, NDArray[np.float32]]]:
-    """Measure, outside the package, the channel magnitudes of values of a graph."""
+def statistics_of(run: Run) -> Callable[..., Any]:
+    """Calibrate a graph in memory on rows of ids: the first half sets ranges, the second checks."""
+    from embedge.quantize.calibrate import summarise
+    from embedge.quantize.probes import add_probes
 
-    def measure(
-        model: ir.Model, run: Run, ids: NDArray[np.int64], names: Sequence[str]
-    ) -> dict[str, NDArray[np.float32]]:
+    def measure(model: ir.Model, ids: NDArray[np.int64]) -> Any:
         copy = model.clone()
-        wanted = {name: value for node in copy.graph for value in node.outputs
-                  if (name := value.name) in names}  # fmt: skip
-        for value in wanted.values():
-            value.type = ir.TensorType(ir.DataType.FLOAT)
-            copy.graph.outputs.append(value)
-        values = run(copy, ids, list(wanted))
-        return {
-            name: np.abs(array.reshape(-1, array.shape[-1])).max(axis=0)
-            for name, array in zip(wanted, values, strict=True)
-        }
+        probes = add_probes(copy)
+        totals = []
+        for half in np.array_split(ids, 2):
+            values = run(copy, half, [probe.output for probe in probes])
+            totals.append(
+                {
+                    (probe.source, probe.what): np.asarray(value, np.float64).reshape(-1)
+                    for probe, value in zip(probes, values, strict=True)
+                }
+            )
+        return summarise(probes, totals[0], totals[1], "0" * 64, int((ids != 1).sum()))
 
     return measure

@@ -44,9 +44,7 @@ def test_one_row_by_hand() -> None:
 
 @both_widths
 @given(maximum=st.floats(-0.16, 400), seen=st.floats(0.01, 80))
-def test_codes_never_leave_their_range(
-    codes: ActivationCodes, maximum: float, seen: float
-) -> None:
+def test_codes_never_leave_their_range(codes: ActivationCodes, maximum: float, seen: float) -> None:
     c0, m = np.float32(shift_for(seen, codes)), np.float32(maximum)
     z = np.clip(np.floor(np.float32(codes.largest) * c0 / (m + c0)), 1, codes.steps)
     step = max(c0 / z, m * np.float32(1 / (codes.largest - 1)))
