@@ -5,6 +5,7 @@ from flags, from the side file `embedge-source.json`, and from the files of Sent
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from embedge.models.config import EncoderConfig
 from embedge.models.errors import ConfigError
+from embedge.models.source_check import source_problems
 from embedge.models.space import PROMPT_TASKS
 from embedge.models.tensor_file import TensorFile
 
@@ -132,7 +134,7 @@ def read_source(
         source = _merge(_PUBLISHED, flags)
     else:
         source = _merge(_merge(_from_folder(folder, config), _read_side_file(folder)), flags)
-    problems = _problems(source, config)
+    problems = source_problems(source, config)
     if problems:
         raise ConfigError(
             f"{folder}: {'; '.join(problems)}. Correct the flag, or {SIDE_FILE} in that folder."
@@ -178,7 +180,8 @@ def _short(name: str) -> str:
 
 def _from_folder(folder: Path, config: EncoderConfig) -> Source:
     _require_mean_pooling(folder)
-    name = folder.resolve().name
+    # A folder may be called anything; a model's name becomes part of paths.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "model"
     prompts, aliases = _prompts(_read_object(folder / "config_sentence_transformers.json"))
     limit = _read_object(folder / "sentence_bert_config.json").get("max_seq_length")
     return Source(
@@ -265,43 +268,3 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; correct or remove it") from error
-
-
-def _problems(source: Source, config: EncoderConfig) -> list[str]:
-    problems = [
-        f"{key} is {getattr(source, key)!r}, expected a text"
-        for key in ("name", "short_name", "license")
-        if not isinstance(getattr(source, key), str) or not getattr(source, key).strip()
-    ]
-    if not isinstance(source.revision, str | None):
-        problems.append(f"revision is {source.revision!r}, expected a text")
-    return problems + _size_problems(source, config) + _prompt_problems(source)
-
-
-def _size_problems(source: Source, config: EncoderConfig) -> list[str]:
-    problems = []
-    sizes = source.matryoshka
-    if not isinstance(sizes, tuple) or not all(type(size) is int for size in sizes):
-        problems.append(f"matryoshka is {sizes!r}, expected whole numbers")
-    elif sorted(set(sizes), reverse=True) != list(sizes) or not sizes or sizes[-1] < 1:
-        problems.append(f"matryoshka is {list(sizes)}, expected sizes from large to small")
-    elif sizes[0] != config.hidden:
-        problems.append(f"matryoshka begins with {sizes[0]}, the model gives {config.hidden}")
-    if type(source.max_tokens) is not int or not 16 <= source.max_tokens <= config.positions:
-        problems.append(
-            f"max_tokens is {source.max_tokens!r}, expected 16 to {config.positions} (n_positions)"
-        )
-    return problems
-
-
-def _prompt_problems(source: Source) -> list[str]:
-    problems = []
-    prompts = source.prompts
-    if not isinstance(prompts, Mapping) or sorted(prompts) != list(PROMPT_TASKS):
-        problems.append(f"prompts has {prompts!r}, expected the keys {', '.join(PROMPT_TASKS)}")
-    elif not all(isinstance(prefix, str) for prefix in prompts.values()):
-        problems.append(f"prompts has {prompts!r}, expected texts")
-    aliases = source.prompt_aliases
-    if not isinstance(aliases, Mapping) or not set(aliases.values()) <= set(PROMPT_TASKS):
-        problems.append(f"prompt_aliases has {aliases!r}, expected names of tasks")
-    return problems

@@ -48,6 +48,14 @@ def test_a_bare_folder_gives_its_name_and_no_prompts(folder: Path) -> None:
     assert source.floors == {}
 
 
+def test_any_folder_name_gives_a_plain_model_name(checkpoints: ModuleType, tmp_path: Path) -> None:
+    for name, plain in (("My model (v2)", "My-model-v2"), ("模型", "model"), ("a+b", "a-b")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(checkpoints.tiny_config()))
+        assert read(folder).name == plain
+
+
 def test_sentence_transformers_files_give_prompts_aliases_and_limit(folder: Path) -> None:
     table = {
         "query": "q: ", "passage": "d: ", "Classification": "c: ", "STS": "c: ", "Speed": "d: ",
@@ -94,6 +102,16 @@ def test_flags_win_over_the_side_file_and_that_over_the_folder(folder: Path) -> 
         ("name", ""),
         ("license", 3),
         ("nmae", "x"),
+        ("name", "a/b"),
+        ("short_name", "a b"),
+        ("revision", "x/y"),
+        ("floors", 3),
+        ("floors", {"int8": 3}),
+        ("floors", {"int8": {"mean": "high"}}),
+        ("floors", {"int9": {"mean": 0.9}}),
+        ("sources", [1]),
+        ("sources", {"what": "weights"}),
+        ("prompt_aliases", {"passage": ["document"]}),
     ],
 )
 def test_impossible_values_are_refused_by_name(key: str, value: Any, folder: Path) -> None:
