@@ -41,11 +41,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def with_default_command(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
-    """Insert `files` before a first argument that is `-` or an existing path, and no command."""
-    first = arguments[0] if arguments else "--help"
+    """Insert `files` before a first argument that is `-` or an existing path, and no command.
+
+    `help COMMAND` is `COMMAND --help`.
+    """
+    first = arguments[0] if arguments else ""
     is_path = first == "-" or (not first.startswith("-") and os.path.lexists(first))
     if is_path and first not in commands:
         return ["files", *arguments]
+    if first == "help":
+        return [*arguments[1:], "--help"]
     return list(arguments)
 
 

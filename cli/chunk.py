@@ -8,10 +8,10 @@ import typer
 from embedge.cli import SOME_FAILED
 from embedge.cli.chunking import Chunker
 from embedge.cli.documents import FolderGlob, list_files
-from embedge.cli.embed_command import say
 from embedge.cli.embed_options import EmbedOptions, task_and_prefix
 from embedge.cli.embed_run import until_first_failure
 from embedge.cli.flag_groups import with_flags
+from embedge.cli.messages import say
 from embedge.cli.options import (
     OUTPUT,
     CacheDir,
@@ -62,7 +62,10 @@ def chunk_command(
     task: TaskFlags,
     run: RunFlags,
 ) -> None:
-    """Show how files are cut into passages: offsets, lines, headings, tokens; no vectors."""
+    """Show the passages that files are cut into, without vectors.
+
+    One JSON record per passage: offsets, lines, heading, tokens and text.
+    """
     one_of(format, FORMATS, "--format")
     name, prefix = task_and_prefix(task)
     options = EmbedOptions(

@@ -1,10 +1,9 @@
 """What `embed text` and `embed files` share: model, output, loop, counts, exit code."""
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,6 +17,7 @@ from embedge.cli.embed_options import (
 )
 from embedge.cli.embed_run import embed_inputs, until_first_failure
 from embedge.cli.interrupt import cancelling
+from embedge.cli.messages import say
 from embedge.cli.options import ModelFlags, RunFlags
 from embedge.cli.output.session import OutputChoice, OutputSession, open_output
 from embedge.cli.output.sidecar import RunDescription
@@ -64,7 +64,6 @@ def run_embedding(job: EmbedJob, model: ModelFlags, run: RunFlags) -> None:
         EmbedgeError: the run could not start or go on.
     """
     form = progress_form(run.progress, quiet=run.quiet)
-    _show_warnings(quiet=run.quiet)
     with open_embedder(model, run) as embedder:
         if run.verbose:
             say(f"{embedder.model} {embedder.variant}: {embedder.loaded.reason}")
@@ -86,6 +85,9 @@ def run_embedding(job: EmbedJob, model: ModelFlags, run: RunFlags) -> None:
             except KeyboardInterrupt:
                 _say_how_to_continue(job.choice, quiet=run.quiet)
                 raise
+    if form == "bar" and job.choice.path is not None:
+        counts = session.counts
+        say(f"{job.choice.path}: {_plural(counts.vectors, 'vector')}, {counts.tokens} tokens")
     _report(session, quiet=run.quiet)
 
 
@@ -199,36 +201,19 @@ def _report(session: OutputSession, *, quiet: bool) -> None:
     if not counts.failed:
         return
     if not quiet:
-        total = counts.failed + counts.vectors
         more = counts.failed - _SHOWN_FAILURES
         if more > 0:
-            say(f"... and {more} more failed inputs")
-        say(f"{counts.failed} of {total} records are failed inputs; the others are complete")
+            say(f"... and {more} more")
+        if counts.failed + counts.vectors > 1:
+            written = _plural(counts.vectors, "vector")
+            say(f"{_plural(counts.failed, 'input')} failed, {written} written")
     raise typer.Exit(SOME_FAILED)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _say_how_to_continue(choice: OutputChoice, *, quiet: bool) -> None:
     if choice.path is not None and choice.format == "jsonl" and not quiet:
         say(f"interrupted; {partial_path(choice.path)} is kept, go on with --resume")
-
-
-def say(line: str) -> None:
-    """Print one line on stderr."""
-    print(f"embed: {line}", file=sys.stderr)
-
-
-def _show_warnings(*, quiet: bool) -> None:
-    """Print each warning of the library as one line, once."""
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if not quiet:
-            say(f"warning: {message}")
-
-    warnings.showwarning = show

@@ -1,10 +1,12 @@
 """Checked forms of the flags that decide the vectors, and the embedder that follows from them."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from embedge.cli import options
+from embedge.cli.messages import show_warnings_as_lines
 from embedge.cli.options import ModelFlags, RunFlags, TaskFlags, VectorFlags
 from embedge.cli.values import one_of, size_in_bytes
 from embedge.models.errors import InvalidOption
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 LongText = Literal["chunk", "mean", "truncate", "error"]
 Precision = Literal["float32", "float16", "int8", "ubinary"]
 
-# Enough to fill batches of equal length, few enough that results come while one waits.
-TEXTS_PER_BLOCK = 256
+# Texts that are sorted by length and batched together: enough to fill batches of 2,048 tokens,
+# few enough that results come while one waits. Passages of files are longer than rows.
+ROWS_PER_BLOCK = 256
+PASSAGES_PER_BLOCK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,9 @@ class EmbedOptions:
     @property
     def texts_per_block(self) -> int:
         """Texts that are sorted and batched together; `--batch-size 1` prints each at once."""
-        return 1 if self.batch_size == 1 else TEXTS_PER_BLOCK
+        if self.batch_size == 1:
+            return 1
+        return PASSAGES_PER_BLOCK if self.long_text == "chunk" else ROWS_PER_BLOCK
 
     def as_fields(self) -> dict[str, object]:
         """Return what decides the records, for manifests and `--resume`."""
@@ -127,15 +133,29 @@ def open_embedder(flags: ModelFlags, run: RunFlags) -> "Embedder":
     from embedge.models.store import default_model
     from embedge.runtime.embedder import Embedder
 
-    return Embedder.from_pretrained(
+    show_warnings_as_lines(quiet=run.quiet)
+    embedder = Embedder.from_pretrained(
         flags.model or default_model(),
-        variant=cast("Literal['auto', 'fp32', 'int8', 'int8-avx2']", variant),
+        variant=variant,
         dim=flags.dim,
         threads=flags.threads,
         max_memory=size_in_bytes(memory, "--max-memory") if memory else None,
         offline=run.offline or None,
         cache_dir=flags.cache_dir,
     )
+    _warn_if_untrained(embedder)
+    return embedder
+
+
+def _warn_if_untrained(embedder: "Embedder") -> None:
+    trained = embedder.loaded.bundle.manifest.matryoshka
+    if trained and embedder.dim not in trained:
+        sizes = ", ".join(map(str, trained))
+        warnings.warn(
+            f"dim {embedder.dim} is no trained size of {embedder.model} ({sizes}), so its quality "
+            f"was not measured; the next larger trained size is the safe choice",
+            stacklevel=2,
+        )
 
 
 def running_space(embedder: "Embedder", options: EmbedOptions) -> Space:

@@ -10,6 +10,8 @@ _EPILOG = (
     "EMBED_MAX_TOKENS=256. An option wins over its variable."
 )
 
+_ONE_SENTENCE = 500  # characters; longer than any first sentence
+
 
 def _write_options(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
     """Write the sections `Arguments`, then one per `rich_help_panel`, `Options` last."""
@@ -60,6 +62,12 @@ class PlainGroup(TyperGroup):
     """A group that lists its commands first, then its options."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands, then the options."""
-        self.format_commands(ctx, formatter)
+        """Write the commands, each with its whole first sentence, then the options."""
+        rows = [
+            (name, self.commands[name].get_short_help_str(_ONE_SENTENCE))
+            for name in self.list_commands(ctx)
+            if not self.commands[name].hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
         _write_options(self, ctx, formatter)

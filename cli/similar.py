@@ -68,7 +68,7 @@ def similar_command(
     vectors: VectorFlags,
     run: RunFlags,
 ) -> None:
-    """Print the cosine similarity of every pair of texts, 1 for equal meaning.
+    """Print the cosine similarity of every pair of texts.
 
     All texts are embedded with the same --task; `document` unless you say otherwise.
     """

@@ -17,7 +17,44 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
         return _unknown_command(ctx, arguments)
     if type(error).__name__ == "NoSuchOption":
         return _unknown_option(error, path, help_hint)
+    if getattr(error, "param", None) is not None and message.startswith("invalid value"):
+        return f"{_bad_value(error, arguments)}. {help_hint}"
     return f"{message}. {help_hint}"
+
+
+def _bad_value(error: Any, arguments: Sequence[str]) -> str:
+    """Name the option or the variable, the value, and what was expected."""
+    names = error.param.opts
+    name = next((opt for opt in names if opt.startswith("--")), names[0])
+    value = _typed_value(names, arguments)
+    variable = error.param.envvar if isinstance(error.param.envvar, str) else ""
+    if value is None and variable in os.environ:
+        name, value = variable, os.environ[variable]
+    shown = name if value is None else f"{name} {value!r}"
+    reason = error.message.strip().rstrip(".")
+    for start, words in _REASONS.items():
+        if reason.startswith(start):
+            reason = words + reason.removeprefix(start).partition(",")[0]
+    return f"{shown}: {reason[:1].lower()}{reason[1:]}"
+
+
+# The library's words and ours.
+_REASONS = {
+    "Input should be a valid integer": "expected a whole number",
+    "Input should be a valid boolean": "expected 1 or 0",
+    "Input should be a valid number": "expected a number",
+    "Input should be greater than or equal to": "expected at least",
+}
+
+
+def _typed_value(names: Sequence[str], arguments: Sequence[str]) -> str | None:
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument in names:
+            return following
+        name, sign, value = argument.partition("=")
+        if sign and name in names:
+            return value
+    return None
 
 
 def _unknown_command(ctx: Any, arguments: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Where bytes go: stdout, or a file that appears whole or not at all."""
 
+import errno
 import os
 import shutil
 import sys
@@ -82,6 +83,8 @@ class PartialFile:
         """
         self.path = path
         self.partial = partial_path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "no such folder; make it first", str(path.parent))
         self._file = self.partial.open("r+b" if append else "w+b")
         self._file.seek(0, os.SEEK_END)
 
@@ -173,5 +176,5 @@ def open_target(path: Path | None, *, append: bool = False) -> Target:
     if path.exists() and not path.is_file() and not path.is_dir():
         return OpenFile(path)
     if path.is_dir():
-        raise IsADirectoryError(21, "is a folder; give a file name", str(path))
+        raise IsADirectoryError(errno.EISDIR, "is a folder; give a file name", str(path))
     return PartialFile(path, append=append)

@@ -16,7 +16,7 @@ def test_0_all_inputs_done(embed):
 
 def test_1_a_run_that_cannot_go_on(embed):
     done = embed("text", "hello", "-o", "missing/out.json")
-    assert (done.code, done.error) == (1, "missing/out.json.partial: No such file or directory")
+    assert (done.code, done.error) == (1, "missing: no such folder; make it first")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_records_of_a_folder_come_in_order_with_failures_in_place(embed, folder)
     assert list(done.records[0]) == _FIELDS
     last = [record for record in done.records if record["path"] == "docs/f.txt"]
     assert [record["chunk"] for record in last] == list(range(last[0]["n_chunks"]))
-    assert "3 of " in done.stderr
+    assert "3 inputs failed" in done.stderr
 
 
 def test_a_path_is_short_for_files(embed, folder):
@@ -147,4 +147,4 @@ def test_many_failures_are_summed_up(embed, tmp_path):
     lines = embed(".").stderr.splitlines()
     assert len(lines) == 12
     assert "4 more" in lines[10]
-    assert "14 of 14" in lines[11]
+    assert "14 inputs failed, 0 vectors" in lines[11]

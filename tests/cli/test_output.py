@@ -49,7 +49,7 @@ def test_output_to_a_folder_or_below_a_missing_one_is_one_line(embed, tmp_path):
     done = embed("text", "a", "-o", "d")
     assert (done.code, "folder" in done.error) == (1, True)
     done = embed("text", "a", "-o", "missing/out.json")
-    assert (done.code, "missing/out.json.partial" in done.error) == (1, True)
+    assert (done.code, "missing: no such folder" in done.error) == (1, True)
 
 
 def test_dash_is_stdout(embed):
@@ -127,6 +127,8 @@ def test_a_file_that_cannot_grow_is_one_line_and_1(command, environment, tmp_pat
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
+    # Python 3.11 would leave a cut .pyc of whatever it compiles under the limit.
+    environment = environment | {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*command, "text", "--lines", "-f", format, "-o", f"out.{format}"],
         input=b"row\n" * 300, stderr=subprocess.PIPE, cwd=tmp_path, env=environment,
