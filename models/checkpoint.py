@@ -110,12 +110,17 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             every missing, extra and misshapen tensor is named in one message.
     """
     config = read_config(folder)
-    files = tuple(TensorFile(path) for path in _weight_files(folder))
+    files = tuple(TensorFile(path) for path in weight_files(folder))
     _require_contract(folder, config, files)
     return Checkpoint(folder, config, files)
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """Return the one weight file, or all shards that the index names.
+
+    Raises:
+        CheckpointError: there are none, some are missing, or they are Python pickles.
+    """
     if (folder / SINGLE_NAME).is_file():
         return [folder / SINGLE_NAME]
     if (folder / INDEX_NAME).is_file():

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from embedge.models.checkpoint import weight_files
 from embedge.models.config import EncoderConfig
 from embedge.models.errors import ConfigError
 from embedge.models.source_check import source_problems
@@ -144,11 +145,17 @@ def read_source(
 
 def is_published(folder: Path, config: EncoderConfig) -> bool:
     """Say whether the folder holds the published weights: config, shape and the <pad> row."""
-    weights = folder / "model.safetensors"
-    if config != PUBLISHED_CONFIG or not weights.is_file():
+    if config != PUBLISHED_CONFIG:
         return False
-    pad = TensorFile(weights).rows("embeddings.word_embeddings.weight", 1, 2)
-    return bool(np.isclose(np.abs(pad).max(), _PUBLISHED_PAD_ABSMAX, rtol=0, atol=5e-9))
+    name = "embeddings.word_embeddings.weight"
+    rows = [
+        file.rows(name, 1, 2)
+        for file in map(TensorFile, weight_files(folder))
+        if name in file.entries and file.entries[name].shape[0] > 1
+    ]
+    return any(
+        np.isclose(np.abs(row).max(), _PUBLISHED_PAD_ABSMAX, rtol=0, atol=5e-9) for row in rows
+    )
 
 
 def _merge(source: Source, given: SourceOverrides) -> Source:

@@ -169,6 +169,19 @@ def test_published_weights_are_recognised_by_their_pad_row_in_any_folder(
     assert source.is_published
 
 
+def test_published_weights_are_recognised_in_shards_too(
+    like_published: Path, checkpoints: ModuleType
+) -> None:
+    from embedge.models.tensor_file import TensorFile
+
+    single = TensorFile(like_published / "model.safetensors")
+    tensors = {name: single.rows(name) for name in single.entries}
+    (like_published / "model.safetensors").unlink()
+    config = checkpoints.tiny_config(n_positions=2048)
+    checkpoints.write_checkpoint(like_published, config, tensors, shards=3)
+    assert read(like_published).is_published
+
+
 def test_weights_of_the_same_shape_with_another_pad_row_are_not_the_published_ones(
     like_published: Path, checkpoints: ModuleType
 ) -> None:
