@@ -105,6 +105,8 @@ def evaluate(
     if plan.baseline:
         columns.append(Configuration("BM25", "", "", None, ""))
         for task in tasks:
+            if cancel is not None:
+                cancel.raise_if_cancelled()
             bm25 = task.evaluate_bm25() if isinstance(task, RetrievalTask) else None
             outcomes[task.name].append(bm25)
     return Evaluation(tasks, _labelled(columns), outcomes, plan.choices)
@@ -123,14 +125,19 @@ def _configuration(encoding: Encoding, choice: Choice, dim: int) -> Configuratio
 
 
 def _labelled(columns: Sequence[Configuration]) -> list[Configuration]:
-    """Name columns by what differs between them: model, variant, size."""
-    models = [column for column in columns if column.dim is not None]
-    parts = [(column.model, column.variant, str(column.dim)) for column in models]
-    differs = [len(set(values)) > 1 for values in zip(*parts, strict=True)]
-    # The variant is always worth saying, and one part must be left.
-    shown = [differs[0], True, differs[2]]
-    labels = iter(
-        " ".join(value for value, wanted in zip(values, shown, strict=True) if wanted)
-        for values in parts
-    )
-    return [c if c.dim is None else replace(c, label=next(labels)) for c in columns]
+    """Name columns by variant, by size if there are several, by model if that is not enough."""
+    several_dims = len({column.dim for column in columns if column.dim is not None}) > 1
+    short = [_label(column, with_dim=several_dims, with_model=False) for column in columns]
+    with_model = len(set(short)) < len(short)
+    return [
+        replace(column, label=_label(column, with_dim=several_dims, with_model=with_model))
+        for column in columns
+    ]
+
+
+def _label(column: Configuration, *, with_dim: bool, with_model: bool) -> str:
+    if column.dim is None:
+        return column.label
+    parts = [Path(column.model).name] if with_model else []
+    parts += [column.variant] + ([str(column.dim)] if with_dim else [])
+    return " ".join(parts)

@@ -123,6 +123,8 @@ def embed_tasks(
     with meter.running():
         for task in tasks:
             for block in _blocks(task.texts()):
+                if cancel is not None:
+                    cancel.raise_if_cancelled()
                 _embed_block(encoding, block, meter, task, work, cancel)
             yield task
             meter.advance(files=1, path=task.name, tokens_left=work.tokens_left())

@@ -215,8 +215,18 @@ def test_variants_run_where_a_model_holds_them(run, tiny_bundle, tiny_int8_bundl
         ("tiny-int8", "int8", 32), ("tiny-int8", "int8", 16),
         ("tiny-int8", "int8-avx2", 32), ("tiny-int8", "int8-avx2", 16),
     ]  # fmt: skip
-    assert len({column.label for column in result.configurations}) == 6
+    labels = [column.label for column in result.configurations]
+    assert labels[::2] == ["fp32 32", "int8 32", "int8-avx2 32"]
+    assert len(set(labels)) == 6
     assert len({column.space for column in result.configurations}) == 6
+
+
+def test_columns_name_the_model_where_variant_and_size_do_not_tell_them_apart(
+    run, tiny_bundle, tiny_learned_bundle
+):
+    result = run(only=["*de-en"], models=[str(tiny_bundle), str(tiny_learned_bundle)])
+    labels = [column.label for column in result.configurations]
+    assert labels == ["tiny fp32", "tiny-learned fp32"]
 
 
 @pytest.mark.parametrize(
