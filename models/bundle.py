@@ -212,7 +212,7 @@ def _locked_folder(out: Path) -> FileLock:
     while True:
         folder = out.parent / f".{out.name}.partial-{secrets.token_hex(6)}"
         folder.mkdir()
-        lock = FileLock(folder)
+        lock = FileLock(folder, is_folder=True)
         with contextlib.suppress(FileNotFoundError):
             # Between `mkdir` and the lock, a cleaning process may take the folder for a leftover.
             if lock.acquire() and folder.exists():
@@ -247,7 +247,7 @@ def remove_bundle(path: Path) -> None:
         OSError: the folder cannot be changed.
     """
     doomed = path.with_name(f".{path.name}.removed-{secrets.token_hex(6)}")
-    lock = FileLock(path)
+    lock = FileLock(path, is_folder=True)
     if not lock.acquire():
         raise BundleError(f"{path} is being removed by another process")
     try:
@@ -271,7 +271,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 def _remove_abandoned(draft: Path) -> bool:
     if draft.is_symlink() or not draft.is_dir():
         return False
-    lock = FileLock(draft)
+    lock = FileLock(draft, is_folder=True)
     try:
         if not lock.acquire():
             return False

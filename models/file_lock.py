@@ -18,22 +18,24 @@ class FileLock:
     `acquire` says True, and `protects` False.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_folder: bool = False) -> None:
         self.path = path
+        self.is_folder = is_folder
         self.protects = True
         self._handle: int | None = None
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False while another holder lives.
 
+        A missing file is made; a missing folder is an error.
+
         Raises:
-            OSError: the file cannot be opened.
+            OSError: the file or folder cannot be opened.
         """
-        is_folder = self.path.is_dir()
-        if is_folder and sys.platform == "win32":
+        if self.is_folder and sys.platform == "win32":
             self.protects = False
             return True
-        flags = os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT
+        flags = os.O_RDONLY if self.is_folder else os.O_RDWR | os.O_CREAT
         handle = os.open(self.path, flags, 0o666)
         try:
             _lock(handle)
