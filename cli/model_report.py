@@ -14,6 +14,8 @@ from embedge.models.store import InstalledModel, find_model
 
 Row = dict[str, Any]
 
+_SHOWN_FIGURES = 5
+
 
 def installed_rows(
     models: Sequence[InstalledModel], default: str, cache_dir: Path | None
@@ -150,14 +152,24 @@ def _sizes(manifest: Manifest) -> tuple[int, ...]:
 
 
 def _tree(value: Mapping[str, Json], indent: int) -> list[str]:
-    """Write nested figures, one per line; lists of figures in one line."""
+    """Write nested figures, one line for each figure and for each flat object of figures."""
     lines = []
     for key, item in value.items():
-        if isinstance(item, dict):
+        if isinstance(item, dict) and any(isinstance(one, dict) for one in item.values()):
             lines += [f"{' ' * indent}{key}", *_tree(item, indent + 2)]
         else:
-            lines.append(f"{' ' * indent}{key:<20} {_plain(item)}")
+            lines.append(f"{' ' * indent}{key:<18} {_flat(item)}")
     return lines
+
+
+def _flat(item: Json) -> str:
+    if not isinstance(item, dict):
+        return _plain(item)
+    figures = [(one, key) for key, one in item.items() if isinstance(one, int | float)]
+    if len(figures) == len(item) > _SHOWN_FIGURES:
+        lowest = ", ".join(f"{key} {_plain(one)}" for one, key in sorted(figures)[:_SHOWN_FIGURES])
+        return f"lowest of {len(item)}: {lowest}"
+    return ", ".join(f"{key} {_plain(one)}" for key, one in item.items())
 
 
 def _plain(item: Json) -> str:

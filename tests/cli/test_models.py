@@ -55,6 +55,18 @@ def test_show_takes_the_path_of_a_bundle(embed: Embed, tiny_bundle: Path) -> Non
     assert "fp32" in done.text
 
 
+def test_show_prints_measured_figures_and_only_the_lowest_of_many(
+    embed: Embed, stored: Path
+) -> None:
+    manifest = json.loads((stored / "embedge.json").read_text(encoding="utf-8"))
+    languages = {f"l{number}": 0.99 + number / 1000 for number in range(9)}
+    manifest["measured"] = {"against_parent": {"int8": {"mean": 0.9991, "by": languages}}}
+    (stored / "embedge.json").write_text(json.dumps(manifest), encoding="utf-8")
+    text = embed("models", "show", "tiny").text
+    assert "mean               0.9991" in text
+    assert "lowest of 9: l0 0.99, l1 0.991, l2 0.992, l3 0.993, l4 0.994\n" in text
+
+
 def test_path_prints_the_folder(embed: Embed, stored: Path) -> None:
     assert embed("models", "path", "tiny").text == f"{stored}\n"
     assert json.loads(embed("models", "path", "tiny", "--json").text) == {"path": str(stored)}
