@@ -142,7 +142,7 @@ def summarise(
 def _moments(source: str, calibration: Totals, validation: Totals) -> Moments:
     total, square, rows = (
         calibration[source, what] + validation[source, what] for what in ("sum", "square", "rows")
-    )  # type: ignore[index]  # the three literals
+    )
     seen = max(float(rows[0]), 1.0)
     mean = total / seen
     variance = np.maximum(square / seen - mean**2, 0.0)

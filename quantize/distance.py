@@ -87,7 +87,7 @@ def compare(
     full = max(dims)
     a, b = unit(parent, full), unit(child, full)
     cosine = cosines(a, b)
-    groups = {language: [] for language in sorted(set(languages))}  # type: dict[str, list[float]]
+    groups: dict[str, list[float]] = {language: [] for language in sorted(set(languages))}
     for language, value in zip(languages, cosine.tolist(), strict=True):
         groups[language].append(value)
     return Distance(
@@ -105,12 +105,14 @@ def compare(
 def unit(pooled: Float32, dim: int) -> Float32:
     """Cut to `dim` features and scale to unit length: (texts, dim)."""
     cut = pooled[:, :dim]
-    return cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    vectors: Float32 = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    return vectors
 
 
 def cosines(a: Float32, b: Float32) -> NDArray[np.float64]:
     """Return the cosine of each pair of unit rows: (texts,)."""
-    return np.einsum("td,td->t", a.astype(np.float64), b.astype(np.float64))
+    products: NDArray[np.float64] = (a.astype(np.float64) * b).sum(axis=1)
+    return products
 
 
 def neighbour_overlap(a: Float32, b: Float32) -> float:

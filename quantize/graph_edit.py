@@ -52,7 +52,7 @@ class GraphEdit:
         value = ir.Value(
             name=name,
             const_value=tensor,
-            shape=ir.Shape(tensor.shape),
+            shape=ir.Shape(tensor.shape.numpy()),
             type=ir.TensorType(tensor.dtype),
         )
         self.graph.register_initializer(value)

@@ -164,8 +164,9 @@ def require_floors(manifest: Manifest, distances: Mapping[Variant, Distance]) ->
         ModelIntegrityError: names every figure below its floor.
     """
     misses = []
+    measured = {str(variant): distance.figures() for variant, distance in distances.items()}
     for variant, floors in manifest.floors.items():
-        figures = distances[variant].figures() if variant in distances else {}
+        figures = measured.get(variant, {})
         for name, floor in floors.items():
             if name not in figures:
                 misses.append(f"{variant} has no figure {name!r}")

@@ -56,7 +56,7 @@ def _rank_behind(node: ir.Node, depth: int) -> int | None:
         shape = node.inputs[1]
         target = constant(shape)
         if target is not None:
-            return int(target.shape[0])
+            return target.size
         return None if shape is None or shape.shape is None else _length(shape.shape)
     ranks = [rank_of(value, depth) for value in node.inputs if value is not None]
     if node.op_type in _BROADCASTING:
