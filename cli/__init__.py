@@ -73,6 +73,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _use_utf8() -> None:
     r"""Write UTF-8 and `\n` on every platform, whatever the code page."""
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)  # absent when a test replaced it
         if reconfigure is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from embedge.cli.interrupt import waiting_for_input
-from embedge.cli.records import FailedInput, Input, TextInput
+from embedge.cli.records import FailedInput, Input, TextInput, speakable
 from embedge.models.errors import InputError, InvalidOption
 
 _BOM = b"\xef\xbb\xbf"
@@ -63,8 +63,9 @@ class Rows:
                 try:
                     yield self._input(number, row)
                 except InputError as error:
-                    where = f"{self.path} row {number}"
-                    yield FailedInput(str(number), self.path, error.code, f"{where}: {error}")
+                    path = speakable(self.path)
+                    message = f"{path} row {number}: {error}"
+                    yield FailedInput(str(number), path, error.code, message)
         finally:
             if not self._waits:
                 self._file.close()
@@ -76,21 +77,24 @@ class Rows:
             if first and line.startswith(_BOM):
                 line = line[len(_BOM) :]
             first = False
-            if len(line) > self._form.max_bytes:
-                while not line.endswith(b"\n") and (line := self._readline()):
-                    pass
-                yield None
+            content = line.removesuffix(b"\n").removesuffix(b"\r")
+            if len(content) <= self._form.max_bytes:
+                yield content
                 continue
-            yield line.removesuffix(b"\n").removesuffix(b"\r")
+            while not line.endswith(b"\n") and (line := self._readline()):
+                pass
+            yield None
 
     def _readline(self) -> bytes:
         with waiting_for_input() if self._waits else nullcontext():
-            line = self._file.readline(self._form.max_bytes + 1)
+            line = self._file.readline(self._form.max_bytes + 2)
         self._digest.update(line)
         self.size += len(line)
         return line
 
     def _input(self, number: int, row: bytes | None) -> Input:
+        from embedge.runtime.extract.decoding import without_lone_surrogates
+
         if row is None:
             raise InputError(
                 f"longer than {self._form.max_bytes} bytes; raise --max-file-size", "too_large"
@@ -104,7 +108,8 @@ class Rows:
         name, text = str(number), line
         if self._form.field is not None and line.strip():
             name, text = self._from_object(name, line)
-        return TextInput(text, {"id": name, "path": self.path})
+        fields = {"id": without_lone_surrogates(name), "path": speakable(self.path)}
+        return TextInput(without_lone_surrogates(text), fields)
 
     def _from_object(self, name: str, line: str) -> tuple[str, str]:
         try:

@@ -15,11 +15,12 @@ from embedge.cli.messages import say
 from embedge.cli.options import (
     OUTPUT,
     CacheDir,
+    KeepGoing,
     MaxTokens,
     Model,
     Output,
     Overlap,
-    RunFlags,
+    SayFlags,
     StoreText,
     TaskFlags,
     WalkFlags,
@@ -57,10 +58,11 @@ def chunk_command(
     cache_dir: CacheDir = None,
     max_tokens: MaxTokens = None,
     overlap: Overlap = None,
+    keep_going: KeepGoing = True,
     *,
     walk: WalkFlags,
     task: TaskFlags,
-    run: RunFlags,
+    run: SayFlags,
 ) -> None:
     """Show the passages that files are cut into, without vectors.
 
@@ -74,7 +76,7 @@ def chunk_command(
     files = list_files(paths or [], folder_glob, walk)
     chunker = _open_chunker(model, cache_dir, options)
     inputs: Iterator[Input] = files.inputs(chunker, Finished(), None)
-    if not run.keep_going:
+    if not keep_going:
         inputs = until_first_failure(inputs)
     target = open_target(output)
     writer = (JsonLines if format == "jsonl" else JsonArray)(target, {"single": False})

@@ -144,6 +144,8 @@ def read_whole(path: str, encoding: str | None, limit: int) -> tuple[str, bytes]
 
 def read_stdin(limit: int) -> bytes:
     """Read stdin to its end, at most one byte beyond the limit; Ctrl-C ends the wait."""
+    if sys.stdin is None:
+        raise InputError("-: there is no stdin; name a file", "not_found")
     with waiting_for_input():
         return sys.stdin.buffer.read(limit + 1)
 

@@ -65,8 +65,6 @@ def run_embedding(job: EmbedJob, model: ModelFlags, run: RunFlags) -> None:
     """
     form = progress_form(run.progress, quiet=run.quiet)
     with open_embedder(model, run) as embedder:
-        if run.verbose:
-            say(f"{embedder.model} {embedder.variant}: {embedder.loaded.reason}")
         description = _describe(job, embedder)
         facts = {
             "dim": vector_width(embedder, job.options),

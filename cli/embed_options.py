@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from embedge.cli import options
-from embedge.cli.messages import show_warnings_as_lines
-from embedge.cli.options import ModelFlags, RunFlags, TaskFlags, VectorFlags
+from embedge.cli.messages import say, show_warnings_as_lines
+from embedge.cli.options import ModelFlags, SayFlags, TaskFlags, VectorFlags
 from embedge.cli.values import one_of, size_in_bytes
 from embedge.models.errors import InvalidOption
 from embedge.models.space import VARIANT_ALIASES, Space, custom_task
@@ -119,7 +119,7 @@ def task_and_prefix(flags: TaskFlags) -> tuple[str, str | None]:
     return task or "document", prefix
 
 
-def open_embedder(flags: ModelFlags, run: RunFlags) -> "Embedder":
+def open_embedder(flags: ModelFlags, run: SayFlags) -> "Embedder":
     """Load the model.
 
     Raises:
@@ -143,6 +143,8 @@ def open_embedder(flags: ModelFlags, run: RunFlags) -> "Embedder":
         offline=run.offline or None,
         cache_dir=flags.cache_dir,
     )
+    if run.verbose:
+        say(f"{embedder.model} {embedder.variant}: {embedder.loaded.reason}")
     _warn_if_untrained(embedder)
     return embedder
 

@@ -142,6 +142,14 @@ Prefix = Annotated[
     ),
 ]  # fmt: skip
 NoPrefix = Annotated[bool, option("--no-prefix", help="Put nothing before the inputs.", panel=TEXT)]
+KeepGoing = Annotated[
+    bool,
+    option(
+        "--keep-going/--fail-fast",
+        help="Go on after a failed input (default), or stop at the first.",
+        panel=RUN,
+    ),
+]
 StoreText = Annotated[
     bool,
     option(
@@ -287,20 +295,19 @@ class OutputFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFlags:
-    """How the run goes on after a failure, and what it says on stderr."""
+class SayFlags:
+    """What a command says on stderr."""
 
-    keep_going: Annotated[
-        bool,
-        option(
-            "--keep-going/--fail-fast",
-            help="Go on after a failed input (default), or stop at the first.",
-            panel=RUN,
-        ),
-    ] = True
-    progress: Progress = "auto"
     quiet: Quiet = False
     verbose: Verbose = 0
     json: Json = False
-    no_color: NoColor = False
     offline: Offline = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(SayFlags):
+    """How a run goes on after a failure, and how it shows its progress."""
+
+    keep_going: KeepGoing = True
+    progress: Progress = "auto"
+    no_color: NoColor = False

@@ -1,5 +1,6 @@
 """What a command reads and writes: inputs, and one record per text or failed input."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -123,6 +124,11 @@ RecordField = Literal[
     "heading", "n_tokens", "truncated", "n_windows", "task", "dim", "precision", "space", "text",
     "metadata", "error", "embedding",
 ]  # fmt: skip
+
+
+def speakable(path: str) -> str:
+    """Return a path as records spell it; bytes that are no Unicode are shown in hex."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def failure_record(failed: FailedInput) -> Record:

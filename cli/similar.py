@@ -14,7 +14,7 @@ from embedge.cli.documents import read_whole
 from embedge.cli.embed_options import embed_options, open_embedder, running_space, task_label
 from embedge.cli.flag_groups import with_flags
 from embedge.cli.interrupt import cancelling
-from embedge.cli.options import INPUT, OUTPUT, ModelFlags, Output, RunFlags, VectorFlags, option
+from embedge.cli.options import INPUT, OUTPUT, ModelFlags, Output, SayFlags, VectorFlags, option
 from embedge.cli.output.numbers import digits, json_array, json_text
 from embedge.cli.output.target import open_target
 from embedge.cli.plain_help import PlainCommand
@@ -66,7 +66,7 @@ def similar_command(
     *,
     model: ModelFlags,
     vectors: VectorFlags,
-    run: RunFlags,
+    run: SayFlags,
 ) -> None:
     """Print the cosine similarity of every pair of texts.
 

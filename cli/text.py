@@ -28,7 +28,7 @@ from embedge.cli.options import (
 from embedge.cli.output.resume import Finished
 from embedge.cli.output.session import OutputSession, choose_output
 from embedge.cli.plain_help import PlainCommand
-from embedge.cli.records import FailedInput, Input, TextInput
+from embedge.cli.records import FailedInput, Input, TextInput, speakable
 from embedge.cli.values import json_object, size_in_bytes
 from embedge.models.errors import InputError, InvalidOption
 
@@ -211,27 +211,30 @@ class _TextReader:
         sources = [(text, text == "-") for text in self._given]
         if self._source.input is not None or not sources:
             sources.append((self._source.input or "-", True))
+        from embedge.runtime.extract.decoding import without_lone_surrogates
+
         for number, (text, is_input) in enumerate(sources):
-            name = self._source.id if self._source.id is not None else str(number)
+            name = speakable(self._source.id or str(number))
             if is_input:
                 yield self._whole(name, text, session)
             else:
                 session.inputs.add_text(name, text)
-                yield TextInput(text, {"id": name, "path": None}, own_prefix=True)
+                fields = {"id": name, "path": None}
+                yield TextInput(without_lone_surrogates(text), fields, own_prefix=True)
 
     def _rows(self, session: OutputSession) -> Iterator[Input]:
         path = self._source.input or "-"
         rows = Rows(path, self._form)
         yield from rows.inputs()
-        session.inputs.add(path, rows.size, rows.sha256)
+        session.inputs.add(speakable(path), rows.size, rows.sha256)
 
     def _whole(self, name: str, path: str, session: OutputSession) -> Input:
         try:
             text, data = read_whole(path, self._source.encoding, self._form.max_bytes)
         except InputError as error:
-            return FailedInput(name, path, error.code, str(error))
-        session.inputs.add(path, len(data), hashlib.sha256(data).hexdigest())
-        return TextInput(text, {"id": name, "path": path})
+            return FailedInput(name, speakable(path), error.code, speakable(str(error)))
+        session.inputs.add(speakable(path), len(data), hashlib.sha256(data).hexdigest())
+        return TextInput(text, {"id": name, "path": speakable(path)})
 
 
 def skip_finished(inputs: Iterator[Input], finished: Finished) -> Iterator[Input]:

@@ -80,5 +80,8 @@ def _unknown_option(error: Any, path: str, help_hint: str) -> str:
         return f"{typed} must come after a command: embed files {typed} ... . {help_hint}"
     known = [opt for p in ctx.command.get_params(ctx) for opt in (*p.opts, *p.secondary_opts)]
     near = difflib.get_close_matches(typed, known, n=1)
-    meant = f". Did you mean {near[0]}?" if near else f". {help_hint}"
-    return f"{path} has no option {typed}{meant}"
+    if near:
+        return f"{path} has no option {typed}. Did you mean {near[0]}?"
+    if any(p.param_type_name == "argument" for p in ctx.command.get_params(ctx)):
+        help_hint = f"If it is no option, put -- before it: {path} -- {typed}"
+    return f"{path} has no option {typed}. {help_hint}"

@@ -35,7 +35,7 @@ class CsvRows:
     def _row(self, cells: list[str]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\r\n").writerow(cells)
-        self._target.write(line.getvalue().encode("utf-8", "surrogateescape"))
+        self._target.write(line.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _cell(value: object) -> str:

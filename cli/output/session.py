@@ -42,6 +42,8 @@ def choose_output(flags: OutputFlags, *, default_format: str, single: bool = Fal
     """
     format = one_of(flags.format or default_format, FORMATS, "--format")
     path = None if flags.output is None or str(flags.output) == "-" else flags.output
+    if path is not None and path.is_symlink():
+        path = path.resolve()  # the rename must not replace the link
     if format in BINARY_FORMATS and path is None and sys.stdout.isatty():
         raise InvalidOption(
             f"--format {format} writes bytes, and stdout is a terminal; "

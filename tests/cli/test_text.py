@@ -1,6 +1,7 @@
 """`embed text`: arguments, files, stdin, rows; prefixes; ids."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -187,3 +188,41 @@ def test_a_missing_input_file_is_a_failed_input(embed):
 def test_an_empty_text_is_a_text(embed):
     assert embed("text", "").code == 0
     assert embed("text", stdin=b"").code == 0
+
+
+def test_what_looks_like_an_option_is_a_text_behind_two_dashes(embed):
+    assert "put -- before it" in embed("text", "-5").error
+    assert embed("text", "--", "-5").code == 0
+
+
+def test_names_and_texts_that_are_no_unicode_are_shown_in_valid_utf8(embed):
+    done = embed("text", b"a\xff", "--id", b"\xfe", "-f", "csv")
+    assert done.code == 0
+    assert done.text.split("\r\n")[1].startswith("\\xfe,")
+    done = embed("text", "-i", b"no\xff", "-f", "jsonl")
+    assert done.records[0]["path"] == "no\\xff"
+    row = '{"t": "\\ud800x", "n": "\\udc00"}'
+    done = embed("text", "--field", "t", "--id-field", "n", "--store-text", stdin=row)
+    assert (done.records[0]["id"], done.records[0]["text"]) == ("\ufffd", "\ufffdx")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["text"], 2), (["files", "-"], 3)])
+def test_a_closed_stdin_is_no_crash(command, environment, tmp_path, arguments, code):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command, *arguments],
+        capture_output=True, cwd=tmp_path, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_row_of_exactly_the_limit_fits(embed):
+    done = embed("text", "--lines", "--max-file-size", "5", stdin="12345\r\n123456\n12345")
+    assert ["error" in record for record in done.records] == [False, True, False]
+
+
+def test_an_untrained_size_works_with_a_warning(embed):
+    done = embed("text", "hello", "-d", "20")
+    assert (done.code, len(json.loads(done.text))) == (0, 20)
+    assert "warning: dim 20 is no trained size of tiny (32, 16)" in done.stderr
+    assert embed("text", "hello", "-d", "20", "-q").stderr == ""
