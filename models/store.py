@@ -11,7 +11,6 @@ from typing import Literal
 
 from embedge.models.bundle import remove_bundle, remove_leftovers
 from embedge.models.errors import BundleError, InvalidOption, ModelNotFound
-from embedge.models.hub import KNOWN_MODELS
 from embedge.models.manifest import MANIFEST_NAME, Manifest, read_manifest
 from embedge.models.places import cache_dir as cache_dir
 from embedge.models.places import change_settings, read_settings
@@ -285,6 +284,9 @@ def _not_found(reference: str, revision: str | None, cache_dir: Path | None) -> 
     here = [*bundled_bundles(), *sorted({e.name for e in _stored(models_dir(cache_dir))})]
     of_revision = f" (revision {revision})" if revision else ""
     name = reference.partition("@")[0]
+    # Only a model that is missing needs the download's imports (sockets among them).
+    from embedge.models.hub import KNOWN_MODELS
+
     wanted = name if name in KNOWN_MODELS else "MAKER/MODEL"
     return ModelNotFound(
         f"the model {reference!r}{of_revision} is not on this machine; here are "
