@@ -1,6 +1,5 @@
 """One output from the check of its flags to the renamed file and its manifest."""
 
-import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from embedge.cli.output.resume import (
     write_state,
 )
 from embedge.cli.output.sidecar import InputLog, RunDescription, write_sidecar
-from embedge.cli.output.target import PartialFile, Target, open_target
+from embedge.cli.output.target import PartialFile, Target, alone_with, open_target
 from embedge.cli.records import Counts, Fields, Record
 from embedge.cli.values import one_of
 from embedge.models.errors import InvalidOption
@@ -97,29 +96,42 @@ def open_output(
         OSError: the file cannot be written.
         ClosedPipe: the reader of stdout has gone.
     """
-    space, options = description.space, description.options
-    finished = Finished()
-    if choice.resume and choice.path is not None:
-        finished = read_finished(choice.path, space, options, texts_per_block)
-    if finished.end and choice.path is not None:
-        cut_partial(choice.path, finished.end)
-    target = open_target(choice.path, append=finished.end > 0)
-    keeps = choice.format == "jsonl" and isinstance(target, PartialFile)
-    if keeps and choice.path is not None and not finished.end:
-        write_state(choice.path, space, options)
-    try:
-        writer = open_writer(choice.format, target, _facts(choice, description, facts))
-        session = OutputSession(writer, finished)
-        yield session
-        writer.finish()
-        target.commit()
-    except BaseException as error:
-        _abandon(choice, target, keeps=keeps)
-        if isinstance(error, OSError) and error.filename is None and choice.path is not None:
-            error.filename = str(choice.path)
-        raise
-    if isinstance(target, PartialFile):
-        _finish(target.path, description, session)
+    with alone_with(choice.path):
+        finished = Finished()
+        if choice.resume and choice.path is not None:
+            finished = read_finished(
+                choice.path, description.space, description.options, texts_per_block
+            )
+            if finished.end:
+                cut_partial(choice.path, finished.end)
+        target = open_target(choice.path, append=finished.end > 0)
+        try:
+            keeps = _prepare_resume(choice, target, description, finished)
+            writer = open_writer(choice.format, target, _facts(choice, description, facts))
+            session = OutputSession(writer, finished)
+            yield session
+            writer.finish()
+            target.commit()
+        except BaseException as error:
+            target.abandon(keep=choice.format == "jsonl")
+            if isinstance(error, OSError) and error.filename is None and choice.path is not None:
+                error.filename = str(choice.path)
+            raise
+        if isinstance(target, PartialFile):
+            write_sidecar(target.path, description, session.inputs, session.counts)
+            if keeps:
+                state_path(target.path).unlink()
+
+
+def _prepare_resume(
+    choice: OutputChoice, target: Target, description: RunDescription, finished: Finished
+) -> bool:
+    """Write the state that a later `--resume` compares; say whether there is one."""
+    if choice.format != "jsonl" or not isinstance(target, PartialFile):
+        return False
+    if not finished.end:
+        write_state(target.path, description.space, description.options)
+    return True
 
 
 def _facts(choice: OutputChoice, description: RunDescription, facts: Fields) -> Fields:
@@ -129,15 +141,3 @@ def _facts(choice: OutputChoice, description: RunDescription, facts: Fields) -> 
         "space": description.space.fingerprint,
         "manifest": json.dumps(description.as_fields()),
     }
-
-
-def _abandon(choice: OutputChoice, target: Target, *, keeps: bool) -> None:
-    target.abandon(keep=keeps)
-    if not keeps and choice.path is not None:
-        state_path(choice.path).unlink(missing_ok=True)
-
-
-def _finish(output: Path, description: RunDescription, session: OutputSession) -> None:
-    write_sidecar(output, description, session.inputs, session.counts)
-    with contextlib.suppress(FileNotFoundError):
-        state_path(output).unlink()

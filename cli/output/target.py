@@ -12,6 +12,8 @@ from typing import BinaryIO, Protocol
 
 from embedge.cli.failure import ClosedPipe
 from embedge.models.bundle import fsync_path
+from embedge.models.errors import EmbedgeError
+from embedge.models.file_lock import FileLock
 
 
 class Target(Protocol):
@@ -83,8 +85,6 @@ class PartialFile:
         """
         self.path = path
         self.partial = partial_path(path)
-        if not path.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "no such folder; make it first", str(path.parent))
         self._file = self.partial.open("r+b" if append else "w+b")
         self._file.seek(0, os.SEEK_END)
 
@@ -165,6 +165,39 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
+@contextmanager
+def alone_with(path: Path | None) -> Iterator[None]:
+    """Keep a second run from writing the same `FILE.partial`; nothing to do for stdout.
+
+    The lock ends with the process that holds it, however that ends.
+
+    Raises:
+        FileNotFoundError: the folder of FILE does not exist.
+        EmbedgeError: another run writes the file.
+    """
+    # On Windows a locked file could not be written by ourselves.
+    if path is None or not _is_replaceable(path) or sys.platform == "win32":
+        yield
+        return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder; make it first", str(path.parent))
+    lock = FileLock(partial_path(path))
+    if not lock.acquire():
+        raise EmbedgeError(
+            f"{partial_path(path)} is being written by another run; wait for it, or choose "
+            f"another file with -o"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Say whether FILE can appear through a rename: it is a plain file, or not there yet."""
+    return path.is_file() or not path.exists()
+
+
 def open_target(path: Path | None, *, append: bool = False) -> Target:
     """Open stdout (None or `-`), a device, or FILE through `FILE.partial`.
 
@@ -173,8 +206,6 @@ def open_target(path: Path | None, *, append: bool = False) -> Target:
     """
     if path is None or str(path) == "-":
         return Stdout()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return OpenFile(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; give a file name", str(path))
-    return PartialFile(path, append=append)
+    return PartialFile(path, append=append) if _is_replaceable(path) else OpenFile(path)

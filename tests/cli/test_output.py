@@ -7,6 +7,7 @@ import resource
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -50,6 +51,31 @@ def test_output_to_a_folder_or_below_a_missing_one_is_one_line(embed, tmp_path):
     assert (done.code, "folder" in done.error) == (1, True)
     done = embed("text", "a", "-o", "missing/out.json")
     assert (done.code, "missing: no such folder" in done.error) == (1, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock on Windows")
+def test_two_runs_do_not_write_one_file(command, environment, embed, tmp_path):
+    process = subprocess.Popen(
+        [*command, "text", "--lines", "-o", "out.jsonl", "--batch-size", "1"],
+        stdin=subprocess.PIPE, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    process.stdin.write(b"row\n")
+    process.stdin.flush()
+    partial = tmp_path / "out.jsonl.partial"
+    while not partial.exists() or not partial.stat().st_size:
+        time.sleep(0.01)
+    done = embed("text", "a", "-f", "jsonl", "-o", "out.jsonl")
+    assert (done.code, "another run" in done.error) == (1, True)
+    process.stdin.close()
+    assert process.wait(60) == 0
+    assert embed("text", "a", "-f", "jsonl", "-o", "out.jsonl").code == 0
+
+
+def test_a_link_as_output_keeps_being_a_link(embed, tmp_path):
+    (tmp_path / "link").symlink_to("real")
+    assert embed("text", "a", "-o", "link").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").exists()
 
 
 def test_dash_is_stdout(embed):
