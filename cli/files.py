@@ -1,6 +1,7 @@
 """`embed files`, also as `embed PATH`: files and folders to records."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +11,19 @@ from embedge.cli.documents import FolderGlob, list_files
 from embedge.cli.embed_command import EmbedJob, run_embedding
 from embedge.cli.embed_options import embed_options
 from embedge.cli.flag_groups import with_flags
-from embedge.cli.options import ModelFlags, OutputFlags, RunFlags, VectorFlags, WalkFlags
+from embedge.cli.options import (
+    INPUT,
+    ModelFlags,
+    OutputFlags,
+    RunFlags,
+    VectorFlags,
+    WalkFlags,
+    option,
+)
 from embedge.cli.output.session import OutputSession, choose_output
 from embedge.cli.plain_help import PlainCommand
 from embedge.cli.records import Input
+from embedge.models.errors import InvalidOption
 
 if TYPE_CHECKING:
     from embedge.runtime.embedder import Embedder
@@ -24,6 +34,15 @@ def files_command(
         list[str] | None, typer.Argument(metavar="PATH", help="Files, folders, or - for stdin.")
     ] = None,
     folder_glob: FolderGlob = None,
+    replay: Annotated[
+        Path | None,
+        option(
+            "--replay",
+            help="Run FILE.manifest.json again and say whether inputs, space and bytes match.",
+            panel=INPUT,
+            metavar="FILE",
+        ),
+    ] = None,
     *,
     walk: WalkFlags,
     vectors: VectorFlags,
@@ -36,6 +55,12 @@ def files_command(
     `embed PATH...` is the same. Files are cut into passages that fit the model; what cannot be
     read becomes a record with `error`, and the exit code is 3.
     """
+    if replay is not None:
+        from embedge.cli.replay import replay as run_again
+
+        if paths or folder_glob:
+            raise InvalidOption("--replay brings its own files; leave the paths out")
+        return run_again(replay)
     options = embed_options(vectors, model, default_long_text="chunk")
     choice = choose_output(output, default_format="jsonl")
     files = list_files(paths or [], folder_glob, walk)

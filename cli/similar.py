@@ -4,19 +4,25 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedge.cli.bulk import RowForm, Rows
 from embedge.cli.documents import read_whole
-from embedge.cli.embed_options import embed_options, open_embedder, running_space, task_label
+from embedge.cli.embed_options import (
+    EmbedOptions,
+    embed_options,
+    open_embedder,
+    running_space,
+    task_label,
+)
 from embedge.cli.flag_groups import with_flags
 from embedge.cli.interrupt import cancelling
 from embedge.cli.options import INPUT, OUTPUT, ModelFlags, Output, SayFlags, VectorFlags, option
 from embedge.cli.output.numbers import digits, json_array, json_text
-from embedge.cli.output.target import open_target
+from embedge.cli.output.target import alone_with, open_target
 from embedge.cli.plain_help import PlainCommand
 from embedge.cli.records import FailedInput
 from embedge.cli.values import one_of, size_in_bytes
@@ -26,44 +32,46 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from embedge.runtime.embedder import Embedder
+
 FORMATS = ("table", "json", "csv")
 _TABLE_WIDTH = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarFlags:
+    """Where the texts come from, and how the matrix is printed."""
+
+    content: Annotated[
+        list[str],
+        option("--content", "-c", help="A text (repeatable).", panel=INPUT, metavar="TEXT"),
+    ] = field(default_factory=list)
+    input: Annotated[
+        str | None,
+        option(
+            "--input", "-i", help="Read FILE, or stdin with -; it is one text.",
+            panel=INPUT, metavar="FILE",
+        ),
+    ] = None  # fmt: skip
+    lines: Annotated[
+        bool, option("--lines", help="One text per line of the input.", panel=INPUT)
+    ] = False
+    format: Annotated[
+        str,
+        option(
+            "--format", "-f", help="table (default), json or csv.",
+            panel=OUTPUT, metavar="NAME", choices=FORMATS,
+        ),
+    ] = "table"  # fmt: skip
+    output: Output = None
 
 
 def similar_command(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts to compare, two or more.")
     ] = None,
-    content: Annotated[
-        list[str] | None,
-        option("--content", "-c", help="A text (repeatable).", panel=INPUT, metavar="TEXT"),
-    ] = None,
-    input: Annotated[
-        str | None,
-        option(
-            "--input",
-            "-i",
-            help="Read FILE, or stdin with -; it is one text.",
-            panel=INPUT,
-            metavar="FILE",
-        ),
-    ] = None,
-    lines: Annotated[
-        bool, option("--lines", help="One text per line of the input.", panel=INPUT)
-    ] = False,
-    format: Annotated[
-        str,
-        option(
-            "--format",
-            "-f",
-            help="table (default), json or csv.",
-            panel=OUTPUT,
-            metavar="NAME",
-            choices=FORMATS,
-        ),
-    ] = "table",
-    output: Output = None,
     *,
+    source: SimilarFlags,
     model: ModelFlags,
     vectors: VectorFlags,
     run: SayFlags,
@@ -72,42 +80,57 @@ def similar_command(
 
     All texts are embedded with the same --task; `document` unless you say otherwise.
     """
-    format = "json" if run.json else one_of(format, FORMATS, "--format")
-    options = embed_options(vectors, model, default_long_text="mean")
-    if options.long_text == "chunk":
-        raise InvalidOption("--long-text chunk gives several vectors per text; use mean")
-    if options.precision != "float32":
-        raise InvalidOption(f"--precision {options.precision} is for stored vectors; leave it out")
-    everything = [*(texts or []), *(content or [])]
-    if input is not None or lines:
-        everything += _read(input or "-", lines=lines)
+    format = "json" if run.json else one_of(source.format, FORMATS, "--format")
+    options = _check(embed_options(vectors, model, default_long_text="mean"))
+    everything = [*(texts or []), *source.content]
+    if source.input is not None or source.lines:
+        everything += _read(source.input or "-", lines=source.lines)
     if len(everything) < 2:
         raise InvalidOption(
             f"{len(everything)} text to compare; give at least two, or a file with -i FILE"
         )
-    from embedge.runtime.cancel import CancelToken
-
-    cancel = CancelToken()
-    with open_embedder(model, run) as embedder, cancelling(cancel):
-        result = embedder.encode(
-            everything,
-            task=None if options.prefix is not None else options.task,
-            prefix=options.prefix,
-            long_text=options.long_text,
-            max_tokens=options.max_tokens,
-            overlap=options.overlap,
-            cancel=cancel,
-        )
-        matrix = embedder.similarity(result, result)
-        space = running_space(embedder, replace(options, normalize=True)).fingerprint
+    with open_embedder(model, run) as embedder:
+        matrix = _cosines(embedder, everything, options)
+        space = running_space(embedder, options).fingerprint
         task = task_label(options, embedder.space.identity.prompts)
     if format == "json":
         body = _json(everything, matrix, space, task)
     else:
         body = _csv(matrix) if format == "csv" else _table(everything, matrix)
-    target = open_target(output)
-    target.write(body.encode())
-    target.commit()
+    with alone_with(source.output):
+        target = open_target(source.output)
+        target.write(body.encode("utf-8", "replace"))
+        target.commit()
+
+
+def _check(options: EmbedOptions) -> EmbedOptions:
+    if options.long_text == "chunk":
+        raise InvalidOption("--long-text chunk gives several vectors per text; use mean")
+    if options.precision != "float32":
+        raise InvalidOption(f"--precision {options.precision} is for stored vectors; leave it out")
+    return options
+
+
+def _cosines(
+    embedder: "Embedder", texts: Sequence[str], options: EmbedOptions
+) -> "NDArray[np.float32]":
+    from embedge.runtime.cancel import CancelToken
+
+    cancel = CancelToken()
+    with cancelling(cancel):
+        vectors = embedder.encode(
+            texts,
+            task=None if options.prefix is not None else options.task,
+            prefix=options.prefix,
+            normalize=options.normalize,
+            long_text=options.long_text,
+            max_tokens=options.max_tokens,
+            overlap=options.overlap,
+            batch_size=options.batch_size,
+            batch_tokens=options.batch_tokens,
+            cancel=cancel,
+        )
+    return embedder.similarity(vectors, vectors)
 
 
 def register(app: typer.Typer) -> None:

@@ -148,3 +148,24 @@ def test_many_failures_are_summed_up(embed, tmp_path):
     assert len(lines) == 12
     assert "4 more" in lines[10]
     assert "14 inputs failed, 0 vectors" in lines[11]
+
+
+def test_replay_says_whether_a_run_can_be_repeated(embed, folder, tmp_path):
+    assert embed("docs", "-o", "out.jsonl").code == 3
+    done = embed("files", "--replay", "out.jsonl.manifest.json", "-q")
+    assert done.code == 0
+    assert "output bytes match" in done.stderr
+    (folder / "c.txt").write_text("other words")
+    done = embed("files", "--replay", "out.jsonl.manifest.json", "-q")
+    assert done.code == 4
+    assert "inputs, output bytes differ" in done.stderr
+
+
+def test_replay_refuses_what_is_no_manifest(embed, folder):
+    assert "cannot be read" in embed("files", "--replay", "nowhere").error
+    (folder / "x.json").write_text("{}")
+    assert "no manifest" in embed("files", "--replay", "docs/x.json").error
+    assert embed("text", "a", "b", "-o", "texts.jsonl").code == 0
+    done = embed("files", "--replay", "texts.jsonl.manifest.json")
+    assert (done.code, "another command" in done.error) == (2, True)
+    assert "leave the paths out" in embed("docs", "--replay", "x").error
