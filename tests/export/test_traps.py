@@ -33,6 +33,16 @@ def softmax_after_top_k(base: type) -> type:
     return Mistake
 
 
+def router_in_bfloat16(base: type) -> type:
+    class Mistake(base):  # type: ignore[misc]
+        def router_probability(self, logits: Any) -> Any:
+            exact = super().router_probability(logits).astype(np.float32)
+            rounded = (exact.view(np.uint32) + np.uint32(0x8000)) & np.uint32(0xFFFF0000)
+            return rounded.view(np.float32).astype(np.float64)
+
+    return Mistake
+
+
 def bias_inside_the_expert_loop(base: type) -> type:
     class Mistake(base):  # type: ignore[misc]
         def mix(self, h: Any, chosen: Any, weight: Any, name: str) -> Any:
@@ -204,6 +214,7 @@ def rope_left_out(base: type) -> type:
 ANY_POSITIONS = (
     renormalised_top_2,
     softmax_after_top_k,
+    router_in_bfloat16,
     bias_inside_the_expert_loop,
     bias_once_per_expert,
     missing_experts_bias,
