@@ -11,7 +11,7 @@ import onnx_ir as ir
 from embedge.export.documents import write_documents
 from embedge.export.parity import check_published
 from embedge.export.ranges import measure_output_ranges
-from embedge.export.trace import DEFAULT_OPSET, OPSETS, Flavor, bind_weights, trace
+from embedge.export.trace import DEFAULT_OPSET, FLAVORS, OPSETS, Flavor, bind_weights, trace
 from embedge.models.bundle import (
     TOKENIZER_NAME,
     Bundle,
@@ -71,6 +71,8 @@ def export_checkpoint(
     """
     if opset not in OPSETS:
         raise InvalidOption(f"opset {opset} is not supported; choose one of {OPSETS}")
+    if flavor not in FLAVORS:
+        raise InvalidOption(f"flavor {flavor!r} is unknown; choose one of {FLAVORS}")
     weights = open_checkpoint(checkpoint)
     known = read_source(checkpoint, weights.config, source)
     tokenizer = _tokenizer(checkpoint)

@@ -15,6 +15,7 @@ from embedge.models.graph_file import Blocks, BlockTensor
 from embedge.models.weight import Weight
 
 Flavor = Literal["ort", "standard"]
+FLAVORS: tuple[Flavor, ...] = ("ort", "standard")
 
 DEFAULT_OPSET = 21
 # Gelu came with opset 20; the runtime's kernels were checked up to 23.

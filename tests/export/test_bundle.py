@@ -134,6 +134,8 @@ def test_a_failed_export_leaves_nothing(broken: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     with pytest.raises(InvalidOption, match="opset 7"):
         export_checkpoint(broken, out, opset=7)
+    with pytest.raises(InvalidOption, match="flavor 'onnx'"):
+        export_checkpoint(broken, out, flavor="onnx")  # type: ignore[arg-type]
     (broken / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
         export_checkpoint(broken, out)
