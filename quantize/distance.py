@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.models.manifest import Json
+from embedge.models.sample_texts import TEXT_KINDS
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -50,8 +51,9 @@ class Distance:
 
     @property
     def worst_language(self) -> tuple[str, float]:
-        """Language with the lowest mean cosine, and that mean."""
-        return min(self.by_language.items(), key=lambda item: item[1])
+        """Language with the lowest mean cosine, and that mean; kinds of text are no languages."""
+        languages = [item for item in self.by_language.items() if item[0] not in TEXT_KINDS]
+        return min(languages or self.by_language.items(), key=lambda item: item[1])
 
     def figures(self) -> dict[str, float]:
         """Return the figures that floors can bind."""

@@ -15,6 +15,10 @@ from embedge.quantize.shifted_gelu import shifted_gelu
 from embedge.quantize.smooth import smooth
 from embedge.quantize.weights import WeightQuantizer
 
+# With 63 steps a constant range leaves too few of them to ordinary rows: measured on a trained
+# 12-layer model, a step per row there takes 1 - cosine from 3.6e-3 to 2.8e-3.
+_FEW_STEPS = 63
+
 CODES: Mapping[Variant, ActivationCodes] = {"int8": EIGHT_BITS, "int8-avx2": SEVEN_BITS}
 
 
@@ -29,7 +33,8 @@ def int8_graph(
     Args:
         model: the float graph; changed in place.
         schemes: from `choose_schemes`.
-        codes: 8 bits, or 7 for CPUs that would saturate. Weights and smoothing are the same.
+        codes: 8 bits, or 7 for CPUs that would saturate. Weights and smoothing are the same;
+            with 7 bits every input gets a step per row.
         weights: shared by the graphs of one bundle.
 
     Returns:
@@ -38,7 +43,8 @@ def int8_graph(
     tables = int8_embedding(model)
     smooth(model, smoothing_scales(schemes))
     shifted_gelu(model, ranges(schemes, "shifted"), codes, weights)
-    int8_linears(model, ranges(schemes, "static"), codes, weights)
+    constant_ranges = ranges(schemes, "static") if codes.steps > _FEW_STEPS else {}
+    int8_linears(model, constant_ranges, codes, weights)
     join_expert_offsets(model)
     merge_row_scales(model)
     return tables

@@ -10,7 +10,6 @@ from embedge.models.space import Variant
 from embedge.quantize.distance import Distance
 from embedge.quantize.scheme import SiteScheme
 
-# The largest size is what floors bind; below this share of agreement a reader should look.
 _SHOWN_LANGUAGES = 3
 
 
@@ -57,7 +56,8 @@ class QuantizeReport:
         yield f"{self.bundle}: {self.size_bytes / 1e6:.1f} MB"
         yield (
             f"inputs of {len(self.schemes)} sites: {counts['static']} with a constant range, "
-            f"{counts['shifted']} shifted per row, {counts['row']} per row"
+            f"{counts['shifted']} shifted per row, {counts['row']} per row; "
+            f"int8-avx2 has no constant ranges"
         )
         for site, scheme in self.schemes.items():
             yield f"  {site}: {_method(scheme)}; {scheme.reason}"

@@ -153,15 +153,13 @@ def best_alpha(
     """Return the exponent that leaves the smallest expected error of the outputs.
 
     Rounding errors are uniform, so their variance is step^2 / 12. Errors of the weights meet the
-    variance of the inputs (the mean is corrected), errors of the inputs meet the squared weights;
-    8 and 7 bits, which share the weights, count equally.
+    variance of the inputs (the mean is corrected), errors of the inputs meet the squared weights.
 
     Args:
         linears: all that share the input.
         candidates: by exponent, the scale (channels,) and the largest magnitude after it.
         moments: of the input before smoothing.
     """
-    per_step = sum(1 / codes.steps**2 for codes in (EIGHT_BITS, SEVEN_BITS)) / 2
     expected = dict.fromkeys(candidates, 0.0)
     for linear in linears:
         magnitude = np.abs(float_weight(linear))
@@ -170,7 +168,7 @@ def best_alpha(
             squared = scale.astype(np.float64) ** 2
             columns = (magnitude * scale[:, None]).max(axis=0).astype(np.float64)
             weights = np.square(columns / 127).sum() * (moments.variance / squared).sum()
-            inputs = (energy * squared).sum() * largest**2 * per_step
+            inputs = (energy * squared).sum() * (largest / EIGHT_BITS.steps) ** 2
             expected[alpha] += float(weights + inputs)
     return min(expected, key=lambda alpha: (float(f"{expected[alpha]:.6e}"), alpha))
 

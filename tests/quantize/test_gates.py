@@ -124,6 +124,11 @@ def test_figures_of_known_vectors() -> None:
     assert distance.worst_language[0] == "b"
 
 
+def test_floor_of_languages_leaves_out_kinds_of_text() -> None:
+    parent, child = np.eye(2, dtype=np.float32), np.array([[1, 0], [1, 1]], np.float32)
+    assert compare(parent, child, ["de", "repeat"], (2,)).worst_language == ("de", 1.0)
+
+
 def test_overlap_counts_common_neighbours() -> None:
     rng = np.random.default_rng(0)
     vectors = unit(rng.standard_normal((40, 8)).astype(np.float32), 8)

@@ -50,7 +50,7 @@ class Recipe:
         """(rows, inputs) by (inputs, outputs), without bias."""
         smoothed, w = (x / s).astype(F), (s[:, None] * w).astype(F)
         codes, scale = self.columns(w)
-        if self.sites[site]["method"] == "static":
+        if self.sites[site]["method"] == "static" and self.steps == 127:
             step = F(self.sites[site]["range"]) / F(self.steps)
             q = np.clip(np.rint(smoothed / step) + self.zero, 0, self.largest) - self.zero
         else:
@@ -234,11 +234,12 @@ def _product(recipe: Recipe, product: ir.Node, x: Any) -> Any:
         step = F(product.inputs[2].const_value.numpy())  # type: ignore[union-attr]  # constant
         q = np.clip(np.rint(x / step) + recipe.zero, 0, recipe.largest) - recipe.zero
         return (q @ codes.astype(np.float64)) * scale * step + bias
-    if "out_proj" in name:
+    head, _, tail = name.rpartition(".")
+    site = recipe.sites.get(head if tail.isdecimal() else name, {"method": "row"})
+    if site["method"] != "shifted":
         step = np.abs(x).max(axis=1, keepdims=True) * F(1 / recipe.steps)
         return (np.rint(x / step) @ codes.astype(np.float64)) * scale
-    head, _, tail = name.rpartition(".")
-    c0 = F(recipe.sites[head if tail.isdecimal() else name][recipe.shift_key])
+    c0 = F(site[recipe.shift_key])
     m = x.max(axis=1, keepdims=True)
     z = np.clip(np.floor(F(recipe.largest * float(c0)) / (m + c0)), 1, recipe.steps)
     step = np.maximum(c0 / z, m * F(1 / (recipe.largest - 1)))
