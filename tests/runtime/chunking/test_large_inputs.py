@@ -72,3 +72,13 @@ def test_a_five_megabyte_text_is_cut_whole(tokens, article, joined):
     text = one * (5_000_000 // len(one))
     chunks = chunk_text(text, tokens, max_tokens=500, kind="markdown")
     assert joined(chunks) == text
+
+
+@pytest.mark.parametrize("max_tokens", [8, 9, 10, 11, 25, 50])
+def test_regions_cut_inside_words_are_counted_alone(tokens, max_tokens):
+    """Pieces of four characters lie differently in a sentence alone than in the whole line."""
+    source = random.Random(4)
+    sentences = ["的" * source.randint(2, 40) + "。" for _ in range(400)]
+    chunks = chunk_text("".join(sentences), tokens, max_tokens=max_tokens, overlap=0)
+    assert max(tokens.count(chunk.text) for chunk in chunks) <= max_tokens
+    assert [chunk.n_tokens for chunk in chunks] == [tokens.count(chunk.text) for chunk in chunks]
