@@ -103,7 +103,12 @@ def cut_vocabulary(
     weights["en"] = settings.english_weight
     shares = count_shares(full, texts, weights, len(file.pieces))
     kept = choose_pieces(
-        shares, file.pieces, file.scores, size=settings.size, unigram=settings.unigram
+        shares,
+        file.pieces,
+        file.scores,
+        size=settings.size,
+        unigram=settings.unigram,
+        scripts=settings.scripts,
     )
     write_tokenizer(full, kept, file.pieces, file.scores, folder / "tokenizer.json")
     np.save(folder / "rows.npy", row_sources(kept, file.pieces))

@@ -24,10 +24,11 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """Pieces kept, weight of their own probability, weights of English and catalogue languages."""
+    """Pieces kept, weight of their own probability, scripts, weights of languages."""
 
     size: int
     unigram: float
+    scripts: list[str]
     english_weight: float
     catalogue_weight: float
     texts_per_language: int

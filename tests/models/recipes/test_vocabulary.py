@@ -51,10 +51,24 @@ def test_single_characters_and_specials_always_stay() -> None:
     shares = np.zeros(len(PIECES))
     shares[PIECES.index("\u2581ab")] = 1
 
-    kept = choose_pieces(shares, PIECES, SCORES, size=10, unigram=0.0)
+    kept = choose_pieces(shares, PIECES, SCORES, size=10, unigram=0.0, scripts=["LATIN"])
 
     names = {PIECES[i] for i in kept}
     assert {"<s>", "<pad>", "</s>", "<unk>", "a", "b", ":", "_", "\u2581", "\u2581ab"} == names
+
+
+def test_pieces_in_other_scripts_are_dropped_but_not_their_characters() -> None:
+    pieces = [*PIECES[:-1], "\u0e01\u0e32", "\u0e01", "<mask>"]
+    scores = np.array([*SCORES[:-1], -1, -8, 0], np.float32)
+
+    kept = choose_pieces(
+        np.ones(len(pieces)), pieces, scores, size=17, unigram=0.5, scripts=["LATIN"]
+    )
+
+    names = {pieces[i] for i in kept}
+    assert "\u0e01" in names
+    assert "\u0e01\u0e32" not in names
+    assert len(kept) == 17
 
 
 def test_frequent_pieces_beat_rare_ones(full_tokenizer: Path) -> None:
