@@ -4,7 +4,7 @@ The vector of a text is computed from its own rows only, by the same operations 
 batch-mates, order, padding, threads and token budget cannot change it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,10 @@ class TextEncoder:
             task=prompt.task,
         )
         return Prepared(windows, info)
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Let the tokenizer prepare for many texts at once."""
+        self._tokens.learn(texts)
 
     def count(self, text: str, prompt: Prompt) -> int:
         """Return the tokens of `text` with its prefix and special tokens, uncut."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _BLOCK_BATCHES = 32
 # Many short texts: bounds the ids, texts and vectors that a block holds.
 _BLOCK_TEXTS = 4096
+# Read ahead for the tokenizer: enough to be cheap, little against a block.
+_GROUP_TEXTS = 256
+_GROUP_CHARS = 200_000
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,8 @@ def _blocks(
 def _items(
     encoder: TextEncoder, texts: Iterable[str], settings: EncodeSettings, cancel: CancelToken
 ) -> Iterator[_Item]:
-    for index, text in enumerate(texts):
+    for index, text in enumerate(_learned(encoder, texts)):
         cancel.raise_if_cancelled()
-        if not isinstance(text, str):
-            raise TypeError(f"text {index} is {type(text).__name__}, expected str")
         if settings.long_text == "chunk":
             for chunk in encoder.chunk(text, settings):
                 yield _Item(index, encoder.prepare(chunk.text, settings), chunk)
@@ -103,6 +104,23 @@ def _items(
             yield _Item(index, encoder.prepare(text, settings), None)
         except TextTooLong as error:
             raise TextTooLong(f"text {index}: {error}") from None
+
+
+def _learned(encoder: TextEncoder, texts: Iterable[str]) -> Iterator[str]:
+    """Pass texts on in groups that the tokenizer has prepared for."""
+    group: list[str] = []
+    size = 0
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text {index} is {type(text).__name__}, expected str")
+        group.append(text)
+        size += len(text)
+        if len(group) >= _GROUP_TEXTS or size >= _GROUP_CHARS:
+            encoder.learn(group)
+            yield from group
+            group, size = [], 0
+    encoder.learn(group)
+    yield from group
 
 
 def _run_block(

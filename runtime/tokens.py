@@ -4,10 +4,16 @@ Special-token strings inside a text (`</s>`) become special tokens, as in Huggin
 tokenizer: the ids must equal those that the model was trained and published with.
 """
 
+import json
+import os
+import threading
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.models.errors import BundleError
+from embedge.runtime.vocabulary import PartialVocabulary, WholeVocabulary, is_partial_possible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,57 +34,98 @@ class Tokens:
         vocabulary: number of ids.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", max_tokens: int) -> None:
-        # A file may bring its own cutting and padding; both belong to the runtime.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        self._tokenizer = tokenizer
+    def __init__(
+        self, vocabulary: WholeVocabulary | PartialVocabulary, path: Path, max_tokens: int
+    ) -> None:
+        self._path = path
+        self._pieces = vocabulary
         self.max_tokens = max_tokens
-        self.head, self.tail = _special_ids(tokenizer)
-        pads = [tokenizer.token_to_id(token) for token in _PAD_TOKENS]
+        self.head, self.tail = _special_ids(vocabulary.tokenizer)
+        pads = [vocabulary.id_of(token) for token in _PAD_TOKENS]
         self.pad_id: int = next((pad for pad in pads if pad is not None), 0)
-        self.vocabulary: int = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.vocabulary: int = vocabulary.size
+        self._lock = threading.Lock()
+        _live.add(self)
 
     @classmethod
-    def from_file(cls, path: Path, max_tokens: int) -> "Tokens":
+    def from_file(cls, path: Path, max_tokens: int, *, whole: bool = False) -> "Tokens":
         """Load `tokenizer.json`.
+
+        Args:
+            path: the file.
+            max_tokens: the model's limit, special tokens included.
+            whole: load all pieces at once, also where those of the texts would do.
 
         Raises:
             BundleError: the file is no tokenizer of a kind that this version reads.
         """
-        from tokenizers import Tokenizer
-
         try:
-            tokenizer = Tokenizer.from_file(str(path))
+            raw = {} if whole else json.loads(path.read_text(encoding="utf-8"))
+            if is_partial_possible(raw):
+                return cls(PartialVocabulary(raw), path, max_tokens)
+            return cls(_whole(path), path, max_tokens)
         except Exception as error:  # the library raises bare Exception; chained, never swallowed
             raise BundleError(
                 f"{path} is not a readable tokenizer: {error}. Install the model again."
             ) from error
-        return cls(tokenizer, max_tokens)
 
     @property
     def n_special(self) -> int:
         """Number of special tokens around every text."""
         return len(self.head) + len(self.tail)
 
+    def learn(self, texts: Iterable[str]) -> None:
+        """Prepare for many texts at once, which is cheaper than for one after the other."""
+        with self._lock:
+            self._pieces.learn(map(_encodable, texts))
+
     def ids(self, text: str) -> "NDArray[np.int32]":
         """Return the ids of `text` without the special tokens around it, (tokens,)."""
-        import numpy as np
-
-        return np.array(self._encode(text).ids, dtype=np.int32)
+        with self._lock:
+            encoding = self._encode(text)  # may replace the vocabulary
+            return self._pieces.ids(encoding)
 
     def count(self, text: str) -> int:
         """Return the number of tokens of `text`, without the special tokens around it."""
-        return len(self._encode(text).ids)
+        with self._lock:
+            return len(self._encode(text).ids)
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Return one (start, end) pair of code points per token, without special tokens."""
-        return list(self._encode(text).offsets)
+        with self._lock:
+            return list(self._encode(text).offsets)
 
     def _encode(self, text: str) -> "Encoding":
-        if not text.isascii():
-            text = _without_lone_surrogates(text)
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        text = _encodable(text)
+        self._pieces.learn((text,))
+        if isinstance(self._pieces, PartialVocabulary):
+            # Calls of few texts each, as in a server, come to know the whole vocabulary.
+            if self._pieces.rebuilt_pieces > self._pieces.size:
+                self._pieces = _whole(self._path)
+        return self._pieces.tokenizer.encode(text, add_special_tokens=False)
+
+
+_live: "weakref.WeakSet[Tokens]" = weakref.WeakSet()
+
+
+def _free_locks() -> None:
+    """In a forked child: the thread that held a lock exists only in the parent."""
+    for tokens in list(_live):
+        tokens._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_locks)
+
+
+def _whole(path: Path) -> WholeVocabulary:
+    from tokenizers import Tokenizer
+
+    return WholeVocabulary(Tokenizer.from_file(str(path)))
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else _without_lone_surrogates(text)
 
 
 def _without_lone_surrogates(text: str) -> str:

@@ -22,6 +22,7 @@ def test_an_endless_input_is_read_no_further_than_a_block(
 ) -> None:
     """The structure that keeps memory flat: what is held never exceeds a block."""
     monkeypatch.setattr(streaming, "_BLOCK_TEXTS", 16)
+    monkeypatch.setattr(streaming, "_GROUP_TEXTS", 4)
     read = 0
 
     def endless() -> Iterator[str]:
@@ -41,6 +42,7 @@ def test_a_block_ends_at_its_tokens_too(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "_BLOCK_BATCHES", 2)
+    monkeypatch.setattr(streaming, "_GROUP_CHARS", 100)
     read = 0
 
     def endless() -> Iterator[str]:

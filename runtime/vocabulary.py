@@ -1,0 +1,158 @@
+"""A Unigram tokenizer that holds only the pieces that its texts can contain.
+
+The whole vocabulary of XLM-R (250k pieces) costs the tokenizer library about 300 MB and a second
+to load (`benchmarks/start_up.py`). Segmentation can only use pieces that occur in the text, so a
+model of exactly those, and of the piece with the lowest score, from which the library derives the
+score of unknown characters, gives the same tokens. All code that decides about tokens is still the
+library's; this module only chooses what to load.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Encoding, Tokenizer
+
+# Below this the whole vocabulary costs less than looking words up.
+SMALL = 20_000
+# Words whose pieces are known; forgetting them only costs looking them up again.
+_MOST_WORDS = 100_000
+# Texts at once that make rebuilding cheap beside embedding them.
+_MANY_TEXTS = 32
+
+
+class WholeVocabulary:
+    """The tokenizer as its file has it."""
+
+    def __init__(self, tokenizer: "Tokenizer") -> None:
+        # A file may bring its own cutting and padding; both belong to the runtime.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.size: int = tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Nothing to learn."""
+
+    def ids(self, encoding: "Encoding") -> "NDArray[np.int32]":
+        """Return the ids of an encoding, (tokens,)."""
+        import numpy as np
+
+        return np.array(encoding.ids, dtype=np.int32)
+
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token, None if there is no such token."""
+        return self.tokenizer.token_to_id(token)
+
+
+class PartialVocabulary:
+    """Grows with its texts. Ids of the small model are mapped to those of the file.
+
+    Attributes:
+        tokenizer: knows every piece of the texts that were learned.
+        size: number of ids of the whole vocabulary.
+        rebuilt_pieces: pieces loaded again for few texts at a time; once there are more than
+            `size`, loading the whole vocabulary would have been cheaper.
+    """
+
+    def __init__(self, raw: dict[str, object]) -> None:
+        """Take a decoded `tokenizer.json` for which `is_partial_possible` holds."""
+        from tokenizers import Tokenizer
+
+        model = cast("dict[str, object]", raw["model"])
+        pieces = cast("list[tuple[str, float]]", model["vocab"])
+        self.size = len(pieces)
+        self.rebuilt_pieces = 0
+        self._scores = [score for _, score in pieces]
+        self._id = {piece: number for number, (piece, _) in enumerate(pieces)}
+        self._longest = max(map(len, self._id))
+        added = cast("list[dict[str, object]]", raw["added_tokens"])
+        self._specials = [str(token["content"]) for token in added]
+        lowest = min(range(self.size), key=self._scores.__getitem__)
+        # Added tokens come first, so that their ids stay when the rest grows.
+        first = [*(self._id[token] for token in self._specials), cast(int, model["unk_id"]), lowest]
+        self._held = {number: pieces[number][0] for number in first}
+        self._unknown = list(self._held).index(cast(int, model["unk_id"]))
+        self._words: set[str] = set()
+        vocabulary = [pieces[number] for number in self._held]
+        small = raw | {
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [token | {"id": number} for number, token in enumerate(added)],
+            "model": model | {"vocab": vocabulary, "unk_id": self._unknown},
+        }
+        self.tokenizer = Tokenizer.from_str(json.dumps(small))
+        self._full_ids = list(self._held)
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Load the pieces that may occur in these texts."""
+        count = 0
+        for text in texts:
+            count += 1
+            for word in self._split(text):
+                if word not in self._words:
+                    self._add_pieces(word)
+        # Not whether this call added some: a fork may have cut another one short.
+        if len(self._held) != len(self._full_ids):
+            self._rebuild()
+            if count < _MANY_TEXTS:
+                self.rebuilt_pieces += len(self._held)
+
+    def ids(self, encoding: "Encoding") -> "NDArray[np.int32]":
+        """Return the ids of an encoding as the file numbers them, (tokens,)."""
+        import numpy as np
+
+        return np.array([self._full_ids[number] for number in encoding.ids], dtype=np.int32)
+
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token, None if there is no such token."""
+        return self._id.get(token)
+
+    def _split(self, text: str) -> Iterable[str]:
+        """Return the words that the model will see; a special token ends a word."""
+        for special in self._specials:
+            text = text.replace(special, " ")
+        normalizer, splitter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
+        if normalizer is not None:
+            text = normalizer.normalize_str(text)
+        if splitter is None:
+            return (text,)
+        return (word for word, _ in splitter.pre_tokenize_str(text))
+
+    def _add_pieces(self, word: str) -> None:
+        for start in range(len(word)):
+            for end in range(start + 1, min(len(word), start + self._longest) + 1):
+                piece = word[start:end]
+                number = self._id.get(piece)
+                if number is not None:
+                    self._held[number] = piece
+        if len(self._words) >= _MOST_WORDS:
+            self._words.clear()
+        self._words.add(word)
+
+    def _rebuild(self) -> None:
+        from tokenizers import models
+
+        vocabulary = [(piece, self._scores[number]) for number, piece in self._held.items()]
+        self.tokenizer.model = models.Unigram(vocabulary, self._unknown, byte_fallback=False)
+        self._full_ids = list(self._held)
+
+
+def is_partial_possible(raw: dict[str, object]) -> bool:
+    """Say whether a decoded `tokenizer.json` is a large Unigram whose parts stand alone."""
+    model = cast("dict[str, object]", raw.get("model") or {})
+    vocabulary = cast("list[tuple[str, float]]", model.get("vocab") or [])
+    if model.get("type") != "Unigram" or len(vocabulary) < SMALL:
+        return False
+    if model.get("byte_fallback") or model.get("unk_id") is None:
+        return False
+    added = cast("list[dict[str, object]]", raw.get("added_tokens") or [])
+    # Every piece once, every added token among them under its own number.
+    return len({piece for piece, _ in vocabulary}) == len(vocabulary) and all(
+        cast(int, token["id"]) < len(vocabulary)
+        and vocabulary[cast(int, token["id"])][0] == token["content"]
+        for token in added
+    )
