@@ -1,5 +1,6 @@
 """What `embed models pull` does: download, export, quantize, each step only where it is needed."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,6 @@ from embedge.models.hub import (
     resolve_name,
 )
 from embedge.models.manifest import MANIFEST_NAME, read_manifest
-from embedge.models.manifest_check import PLAIN_NAME
 from embedge.models.steps import StepProgress, no_progress
 from embedge.models.store import clean_store, models_dir, store_path
 
@@ -156,8 +156,15 @@ def _download_and_convert(
         )
         move_bundle(scratch / options.precision, out)
     if not options.keep_download:
-        shutil.rmtree(download)
+        _remove_download(download)
     return out
+
+
+def _remove_download(folder: Path) -> None:
+    shutil.rmtree(folder)
+    for parent in (folder.parent, folder.parent.parent):
+        with contextlib.suppress(OSError):  # not empty: other downloads
+            parent.rmdir()
 
 
 def _needs(remote: RemoteCheckpoint, download: Path, precision: Precision) -> dict[str, int]:
@@ -188,10 +195,4 @@ def _name_of(checkpoint: Path, overrides: "SourceOverrides") -> str:
     from embedge.models.config import read_config
     from embedge.models.source import read_source
 
-    name = read_source(checkpoint, read_config(checkpoint), overrides).name
-    if not PLAIN_NAME.fullmatch(name):
-        raise InvalidOption(
-            f"{checkpoint}: the model calls itself {name!r}, which is no plain name of letters, "
-            f"digits, dots, hyphens and underscores. Export it with `embed export --name NAME`."
-        )
-    return name
+    return read_source(checkpoint, read_config(checkpoint), overrides).name
