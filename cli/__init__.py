@@ -57,14 +57,15 @@ def with_default_command(arguments: Sequence[str], commands: Collection[str]) ->
 def _dispatch(arguments: list[str]) -> int:
     import typer
 
-    from embedge.cli.app import build_app, build_group
+    from embedge.cli.app import COMMANDS, build_app, build_group
 
     _use_utf8()
     if "_EMBED_COMPLETE" in os.environ:  # asked by the shell: names to complete
         build_app()(prog_name="embed")
-    group = build_group()
+    words = with_default_command(arguments, COMMANDS)
+    group = build_group(only=words[0] if words and words[0] in COMMANDS else None)
     try:
-        with group.make_context("embed", with_default_command(arguments, group.commands)) as ctx:
+        with group.make_context("embed", words) as ctx:
             group.invoke(ctx)
     except typer.Exit as leave:
         return leave.exit_code

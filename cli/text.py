@@ -1,6 +1,7 @@
 """`embed text`: texts from the command line, a file or stdin to vectors."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from embedge.runtime.embedder import Embedder
 
 _MAX_SIZE = "64MiB"
+
+# Bytes of an argument that are no UTF-8 arrive as such characters.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +215,6 @@ class _TextReader:
         sources = [(text, text == "-") for text in self._given]
         if self._source.input is not None or not sources:
             sources.append((self._source.input or "-", True))
-        from embedge.runtime.extract.decoding import without_lone_surrogates
-
         for number, (text, is_input) in enumerate(sources):
             name = speakable(self._source.id or str(number))
             if is_input:
@@ -220,7 +222,7 @@ class _TextReader:
             else:
                 session.inputs.add_text(name, text)
                 fields = {"id": name, "path": None}
-                yield TextInput(without_lone_surrogates(text), fields, own_prefix=True)
+                yield TextInput(_SURROGATE.sub("\ufffd", text), fields, own_prefix=True)
 
     def _rows(self, session: OutputSession) -> Iterator[Input]:
         path = self._source.input or "-"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from embedge.cli.app import build_group
+from embedge.cli.app import COMMANDS, build_group
 
 
 def _commands(group, words=("embed",)):
@@ -19,6 +19,10 @@ def _commands(group, words=("embed",)):
 
 ALL = {" ".join(words): command for words, command in _commands(build_group())}
 LEAVES = {name: command for name, command in ALL.items() if not hasattr(command, "commands")}
+
+
+def test_modules_are_named_like_their_commands():
+    assert sorted(build_group().commands) == sorted(COMMANDS)
 
 
 def _options(command):
