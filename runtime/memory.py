@@ -8,13 +8,14 @@ from pathlib import Path
 from embedge.models.bundle import WEIGHTS_NAME, Bundle
 from embedge.models.errors import InvalidOption, MemoryBudgetError
 
-# Padded tokens per batch: beyond this the activations leave the cache and nothing gets faster
+# Padded tokens per batch: larger batches leave the cache, cost more time per token and more memory
 # (benchmarks/settings.py, docs/performance.md).
-DEFAULT_BATCH_TOKENS = 2048
+DEFAULT_BATCH_TOKENS = 1024
 
-# Measured peaks (benchmarks/memory.py) stay below the model's by about a fifth; the rest is for
-# the allocator.
+# ONNX Runtime's arena grows in powers of two: a share of the need, and a part that small batches
+# have, too. Measured peaks stay below (docs/memory.md).
 _SAFETY = 1.25
+_ARENA = 48 << 20
 # Python, numpy, ONNX Runtime and the tokenizer of a small vocabulary.
 _INTERPRETER = 60 << 20
 
@@ -95,7 +96,7 @@ class MemoryModel:
         attention = 4 * (6 * self.hidden + 2 * self.heads * longest)
         feed_forward = 4 * (4 + 2 * self.experts_per_token) * self.hidden + 9 * self.inner
         per_token = max(attention, feed_forward)
-        return int(_SAFETY * batch_tokens * per_token)
+        return _ARENA + int(_SAFETY * batch_tokens * per_token)
 
 
 def check_before_loading(model: MemoryModel, max_memory: int, name: str) -> None:
@@ -135,8 +136,8 @@ def batch_tokens_within(
             f"of {longest} tokens {_mb(one)} more. Allow {_mb(fixed + one + (1 << 20))}, or use a "
             f"smaller max_tokens or model"
         )
-    fitting = (max_memory - fixed) * longest // one
-    return max(longest, min(DEFAULT_BATCH_TOKENS, fitting))
+    more = (max_memory - fixed - one) * longest // (one - _ARENA)
+    return max(longest, min(DEFAULT_BATCH_TOKENS, longest + more))
 
 
 def peak_rss() -> int:

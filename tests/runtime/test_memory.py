@@ -40,7 +40,7 @@ def test_other_sizes_are_refused(text: str) -> None:
 def test_more_memory_gives_larger_batches_up_to_the_default() -> None:
     budgets = [
         batch_tokens_within(MODEL, limit * 10**6, longest=512, peak=0, resident=100 * 10**6)
-        for limit in (180, 200, 220, 2000)
+        for limit in (230, 250, 260, 2000)
     ]
     assert budgets == sorted(budgets)
     assert 512 <= budgets[0] < budgets[2]
