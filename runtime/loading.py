@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from embedge.models.bundle import Bundle, Verify, open_bundle
+from embedge.models.bundle import TOKENIZER_NAME, Bundle, Verify, open_bundle
 from embedge.models.errors import InvalidOption, MemoryBudgetError, SpaceMismatch
 from embedge.models.space import VARIANT_ALIASES, VARIANTS, Variant
 from embedge.models.store import cache_dir as default_cache_dir
@@ -82,10 +82,11 @@ def load_model(
         SpaceMismatch: `int8` was asked for and this CPU cannot compute it exactly.
         MemoryBudgetError: `max_memory` cannot be met.
     """
-    cache = Path(cache_dir) if cache_dir is not None else None
+    store = Path(cache_dir) if cache_dir is not None else None
+    cache = store or default_cache_dir()
     wanted = None if variant == "auto" else check_variant(variant)
-    path = find_model(str(model), cache_dir=cache, revision=revision, variant=wanted)
-    bundle = open_bundle(path, verify=verify, cache_dir=cache or default_cache_dir())
+    path = find_model(str(model), cache_dir=store, revision=revision, variant=wanted)
+    bundle = open_bundle(path, verify=verify, cache_dir=cache)
     limit = None if max_memory is None else parse_size(max_memory)
     memory = MemoryModel.of(bundle)
     if limit is not None:
@@ -103,7 +104,12 @@ def load_model(
         config=session_config(chosen),
     )
     # The graph opens in its own thread meanwhile.
-    tokens = Tokens.from_file(bundle.tokenizer_path, bundle.manifest.identity.max_tokens)
+    hash_of_file = bundle.manifest.files[TOKENIZER_NAME].sha256
+    tokens = Tokens.from_file(
+        bundle.tokenizer_path,
+        bundle.manifest.identity.max_tokens,
+        cache=cache / "vocabulary" / hash_of_file,
+    )
     engine.wait()
     prompts = Prompts(bundle.manifest.identity.prompts, bundle.manifest.prompt_aliases)
     try:

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.models.errors import BundleError
-from embedge.runtime.vocabulary import PartialVocabulary, WholeVocabulary, is_partial_possible
+from embedge.runtime.vocabulary import PartialVocabulary, WholeVocabulary
+from embedge.runtime.vocabulary_parts import (
+    VocabularyParts,
+    is_partial_possible,
+    read_parts,
+    split_parts,
+    write_parts,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,21 +55,24 @@ class Tokens:
         _live.add(self)
 
     @classmethod
-    def from_file(cls, path: Path, max_tokens: int, *, whole: bool = False) -> "Tokens":
+    def from_file(
+        cls, path: Path, max_tokens: int, *, whole: bool = False, cache: Path | None = None
+    ) -> "Tokens":
         """Load `tokenizer.json`.
 
         Args:
             path: the file.
             max_tokens: the model's limit, special tokens included.
             whole: load all pieces at once, also where those of the texts would do.
+            cache: where the decoded form is kept; named after the hash of the file.
 
         Raises:
             BundleError: the file is no tokenizer of a kind that this version reads.
         """
         try:
-            raw = {} if whole else json.loads(path.read_text(encoding="utf-8"))
-            if is_partial_possible(raw):
-                return cls(PartialVocabulary(raw), path, max_tokens)
+            parts = None if whole else _read_parts(path, cache)
+            if parts is not None:
+                return cls(PartialVocabulary(parts), path, max_tokens)
             return cls(_whole(path), path, max_tokens)
         except Exception as error:  # the library raises bare Exception; chained, never swallowed
             raise BundleError(
@@ -116,6 +126,19 @@ def _free_locks() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_free_locks)
+
+
+def _read_parts(path: Path, cache: Path | None) -> VocabularyParts | None:
+    """Return the decoded file, None if it cannot be used in part."""
+    parts = None if cache is None else read_parts(cache)
+    if parts is None:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if not is_partial_possible(raw):
+            return None
+        parts = split_parts(raw)
+        if cache is not None:
+            write_parts(cache, parts)
+    return parts
 
 
 def _whole(path: Path) -> WholeVocabulary:

@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
+from embedge.runtime.vocabulary_parts import VocabularyParts
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
-# Below this the whole vocabulary costs less than looking words up.
-SMALL = 20_000
 # Words whose pieces are known; forgetting them only costs looking them up again.
 _MOST_WORDS = 100_000
 # Texts at once that make rebuilding cheap beside embedding them.
@@ -58,31 +58,30 @@ class PartialVocabulary:
             `size`, loading the whole vocabulary would have been cheaper.
     """
 
-    def __init__(self, raw: dict[str, object]) -> None:
-        """Take a decoded `tokenizer.json` for which `is_partial_possible` holds."""
+    def __init__(self, parts: VocabularyParts) -> None:
+        """Take the parts of a `tokenizer.json` for which `is_partial_possible` holds."""
         from tokenizers import Tokenizer
 
-        model = cast("dict[str, object]", raw["model"])
-        pieces = cast("list[tuple[str, float]]", model["vocab"])
-        self.size = len(pieces)
+        self.size = len(parts.pieces)
         self.rebuilt_pieces = 0
-        self._scores = [score for _, score in pieces]
-        self._id = {piece: number for number, (piece, _) in enumerate(pieces)}
-        self._longest = max(map(len, self._id))
-        added = cast("list[dict[str, object]]", raw["added_tokens"])
+        self._scores = parts.scores
+        self._id = dict(zip(parts.pieces, range(self.size), strict=True))
+        self._longest = parts.longest
+        outline = parts.outline
+        model = cast("dict[str, object]", outline["model"])
+        added = cast("list[dict[str, object]]", outline["added_tokens"])
         self._specials = [str(token["content"]) for token in added]
-        lowest = min(range(self.size), key=self._scores.__getitem__)
+        unknown = cast(int, model["unk_id"])
         # Added tokens come first, so that their ids stay when the rest grows.
-        first = [*(self._id[token] for token in self._specials), cast(int, model["unk_id"]), lowest]
-        self._held = {number: pieces[number][0] for number in first}
-        self._unknown = list(self._held).index(cast(int, model["unk_id"]))
+        first = [*(self._id[token] for token in self._specials), unknown, parts.lowest]
+        self._held = {number: parts.pieces[number] for number in first}
+        self._unknown = list(self._held).index(unknown)
         self._words: set[str] = set()
-        vocabulary = [pieces[number] for number in self._held]
-        small = raw | {
+        small = outline | {
             "truncation": None,
             "padding": None,
             "added_tokens": [token | {"id": number} for number, token in enumerate(added)],
-            "model": model | {"vocab": vocabulary, "unk_id": self._unknown},
+            "model": model | {"vocab": self._vocabulary(), "unk_id": self._unknown},
         }
         self.tokenizer = Tokenizer.from_str(json.dumps(small))
         self._full_ids = list(self._held)
@@ -136,23 +135,10 @@ class PartialVocabulary:
     def _rebuild(self) -> None:
         from tokenizers import models
 
-        vocabulary = [(piece, self._scores[number]) for number, piece in self._held.items()]
-        self.tokenizer.model = models.Unigram(vocabulary, self._unknown, byte_fallback=False)
+        self.tokenizer.model = models.Unigram(
+            self._vocabulary(), self._unknown, byte_fallback=False
+        )
         self._full_ids = list(self._held)
 
-
-def is_partial_possible(raw: dict[str, object]) -> bool:
-    """Say whether a decoded `tokenizer.json` is a large Unigram whose parts stand alone."""
-    model = cast("dict[str, object]", raw.get("model") or {})
-    vocabulary = cast("list[tuple[str, float]]", model.get("vocab") or [])
-    if model.get("type") != "Unigram" or len(vocabulary) < SMALL:
-        return False
-    if model.get("byte_fallback") or model.get("unk_id") is None:
-        return False
-    added = cast("list[dict[str, object]]", raw.get("added_tokens") or [])
-    # Every piece once, every added token among them under its own number.
-    return len({piece for piece, _ in vocabulary}) == len(vocabulary) and all(
-        cast(int, token["id"]) < len(vocabulary)
-        and vocabulary[cast(int, token["id"])][0] == token["content"]
-        for token in added
-    )
+    def _vocabulary(self) -> list[tuple[str, float]]:
+        return [(piece, self._scores[number]) for number, piece in self._held.items()]

@@ -11,6 +11,7 @@ from embedge.models.sample_texts import measurement_texts
 from embedge.runtime import vocabulary
 from embedge.runtime.tokens import Tokens
 from embedge.runtime.vocabulary import PartialVocabulary, WholeVocabulary
+from embedge.runtime.vocabulary_parts import is_partial_possible
 
 AWKWARD = [
     "", " ", "\t\n", "a</s>b", "x<mask> y", "<s>", "</s></s>", "a <pad>b", "\u2028a",
@@ -108,9 +109,51 @@ def test_other_kinds_are_never_loaded_in_part(change: dict[str, object]) -> None
     pieces = [["<unk>", 0.0], *([f"p{n}", -1.0] for n in range(30_000))]
     raw = {"model": {"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab": pieces}}
     token = {"id": 0, "content": "<unk>"}
-    assert vocabulary.is_partial_possible(raw | {"added_tokens": [token]})
-    assert not vocabulary.is_partial_possible(raw | {"added_tokens": [token | {"id": 1}]})
-    assert not vocabulary.is_partial_possible({"model": raw["model"] | change})
+    assert is_partial_possible(raw | {"added_tokens": [token]})
+    assert not is_partial_possible(raw | {"added_tokens": [token | {"id": 1}]})
+    assert not is_partial_possible({"model": raw["model"] | change})
+
+
+def test_the_decoded_form_is_kept_and_gives_the_same_ids(
+    xlmr_tokenizer_file: Path, tmp_path: Path, whole: Tokens, texts: list[str]
+) -> None:
+    cache = tmp_path / "vocabulary" / "hash"
+    Tokens.from_file(xlmr_tokenizer_file, 512, cache=cache)
+    assert cache.is_file()
+    # Nothing but the cache is needed now.
+    kept = Tokens.from_file(tmp_path / "no-such-file", 512, cache=cache)
+    kept.learn(texts)
+    for text in texts:
+        assert kept.ids(text).tolist() == whole.ids(text).tolist(), text
+    assert (kept.head, kept.tail, kept.pad_id) == ((0,), (2,), 1)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "absent", "another format"])
+def test_a_damaged_decoded_form_is_made_again(
+    xlmr_tokenizer_file: Path, tmp_path: Path, damage: str
+) -> None:
+    cache = tmp_path / "hash"
+    Tokens.from_file(xlmr_tokenizer_file, 512, cache=cache)
+    good = cache.read_bytes()
+    bad = {
+        "truncated": good[:-1],
+        "altered": good[:-1] + b"?",
+        "another format": b"x" + good,
+    }
+    cache.unlink()
+    if damage in bad:
+        cache.write_bytes(bad[damage])
+    again = Tokens.from_file(xlmr_tokenizer_file, 512, cache=cache)
+    assert again.ids("the river").tolist() == [70, 96113]
+    assert cache.read_bytes() == good
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    xlmr_tokenizer_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    tokens = Tokens.from_file(xlmr_tokenizer_file, 512, cache=tmp_path / "file" / "hash")
+    assert tokens.ids("the river").tolist() == [70, 96113]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
