@@ -24,6 +24,8 @@ def main() -> None:
     """Run the `embed` command with the arguments of the process, and exit."""
     from embedge.cli.interrupt import handle_signals
 
+    # numpy starts a thread per core when it loads; no command multiplies matrices with it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     handle_signals()
     raise SystemExit(run(sys.argv[1:]))
 
