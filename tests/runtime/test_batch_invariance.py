@@ -171,3 +171,19 @@ def test_a_graph_with_one_scale_per_batch_fails_these_checks(
         return session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})[0][0]
 
     assert np.abs(first(1) - first(2)).max() > 1e-4
+
+
+@pytest.mark.parametrize(("optimize", "arena"), [(True, True), (False, False)])
+@pytest.mark.parametrize("variant", ["int8", "int8-avx2"])
+def test_rewriting_the_graph_and_the_arena_change_nothing(
+    open_embedder: OpenEmbedder, variant: str, optimize: bool, arena: bool
+) -> None:
+    from embedge.runtime.engine import open_session
+
+    engine = open_embedder(variant).loaded.engine
+    session = open_session(engine.path, threads=1, optimize=optimize, arena=arena)
+    ids = np.random.default_rng(0).integers(5, 600, (3, 24))
+    mask = np.ones_like(ids)
+    _, expected = engine.run(ids, mask)
+    (found,) = session.run(["pooled"], {"input_ids": ids, "attention_mask": mask})
+    np.testing.assert_array_equal(expected, found)
