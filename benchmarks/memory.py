@@ -91,7 +91,7 @@ def mixed_texts(count: int) -> "list[str]":
         "αβγδεζηθ",
     )
     texts = []
-    for length in np.clip(rng.lognormal(3.5, 1.2, count), 1, 600).astype(int):
+    for length in np.clip(rng.lognormal(2.8, 1.2, count), 1, 600).astype(int):
         letters = list(alphabets[rng.integers(len(alphabets))])
         texts.append(" ".join("".join(rng.choice(letters, 4)) for _ in range(length)))
     return texts

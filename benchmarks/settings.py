@@ -19,10 +19,10 @@ from embedge.runtime.cpu import choose_variant, cpu_features, cpu_model
 from embedge.runtime.engine import Engine
 
 SHAPES = ((1, 16), (16, 128), (4, 512))
-BUDGETS = (512, 1024, 2048, 4096, 8192, 16384)
+BUDGETS = (512, 1024, 2048, 4096, 8192)
 # spinning, arena, threads
 SETTINGS = (
-    (False, False, 2), (True, False, 2), (False, True, 2), (True, True, 2), (False, False, 1),
+    (False, True, 2), (True, True, 2), (False, False, 2), (True, False, 2), (False, True, 1),
 )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ engine = Engine(bundle, variant, bundle.manifest.full_dim, plan_threads().thread
 engine.wait()
 mark("graph alone")
 from embedge.runtime.tokens import Tokens
-Tokens.from_file(bundle.tokenizer_path, 512)
+kept = cache_dir() / "vocabulary" / bundle.manifest.files["tokenizer.json"].sha256
+Tokens.from_file(bundle.tokenizer_path, 512, cache=kept)
 mark("tokenizer alone")
 from embedge import Embedder
 embedder = Embedder(sys.argv[1])
