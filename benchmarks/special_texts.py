@@ -1,3 +1,4 @@
+# ruff: noqa: E501, RUF001  # odd characters and long lines are what these texts are for
 """Texts that ordinary prose lacks: code, addresses, numbers, emoji, single words, white space.
 
 Written for this project. `build_sample_texts.py` deals them alternately to the two text sets.

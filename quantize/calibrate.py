@@ -140,10 +140,12 @@ def summarise(
 
 
 def _moments(source: str, calibration: Totals, validation: Totals) -> Moments:
-    total, square, rows = (
-        calibration[source, what] + validation[source, what] for what in ("sum", "square", "rows")
-    )
-    seen = max(float(rows[0]), 1.0)
-    mean = total / seen
-    variance = np.maximum(square / seen - mean**2, 0.0)
-    return Moments(round_to(mean), round_to(variance), int(rows[0]))
+    def total(what: What) -> Float64:
+        return calibration[source, what] + validation[source, what]
+
+    seen = float(total("rows")[0])
+    mean = total("sum") / max(seen, 1.0)
+    variance = np.zeros(0)
+    if (source, "square") in calibration:
+        variance = np.maximum(total("square") / max(seen, 1.0) - mean**2, 0.0)
+    return Moments(round_to(mean), round_to(variance), int(seen))

@@ -81,13 +81,13 @@ def _reductions(edit: GraphEdit, linear: Linear, mask: ir.Value) -> dict[What, i
     first = edit.constant("probe.first", np.array([0], np.int64))
     # A product with the mask sums the real rows without another pass, and gives 0 for no row.
     row = edit.op("Unsqueeze", [mask, first], f"{name}.probe_row")
-    squares = edit.op("Mul", [x, x], f"{name}.probe_squares")
     sums: dict[What, ir.Value] = {
         "sum": edit.op("MatMul", [row, x], f"{name}.probe_sum"),
-        "square": edit.op("MatMul", [row, squares], f"{name}.probe_square"),
         "rows": edit.op("ReduceSum", [mask, first], f"{name}.probe_count", keepdims=1),
     }
     if linear.kind == "norm":
+        squares = edit.op("Mul", [x, x], f"{name}.probe_squares")
+        sums["square"] = edit.op("MatMul", [row, squares], f"{name}.probe_square")
         column = edit.constant("probe.column", np.array([1], np.int64))
         real = edit.op("Unsqueeze", [mask, column], f"{name}.probe_column")
         magnitude = edit.op("Abs", [x], f"{name}.probe_magnitude")

@@ -31,7 +31,7 @@ class Moments:
 
     Attributes:
         mean: (channels,).
-        variance: (channels,).
+        variance: (channels,); empty behind a GELU, where nothing is smoothed.
         rows: number of tokens behind them.
     """
 
@@ -77,11 +77,10 @@ def _peaks_to_json(peaks: Peaks) -> Json:
 
 
 def _moments_to_json(moments: Moments) -> Json:
-    return {
-        "mean": _numbers(moments.mean),
-        "variance": _numbers(moments.variance),
-        "rows": moments.rows,
-    }
+    variance: dict[str, Json] = {}
+    if moments.variance.size:
+        variance = {"variance": _numbers(moments.variance)}
+    return {"mean": _numbers(moments.mean), "rows": moments.rows, **variance}
 
 
 def _numbers(values: Float32) -> list[Json]:

@@ -67,8 +67,9 @@ def test_peaks_and_moments_equal_a_pass_over_single_texts(
         moments = found.moments[linear.name]
         assert moments.rows == len(everything)
         np.testing.assert_allclose(everything.mean(axis=0), moments.mean, rtol=6e-3, atol=1e-6)
-        np.testing.assert_allclose(everything.var(axis=0), moments.variance, rtol=2e-2, atol=1e-6)
         if linear.kind == "norm":
+            spread = everything.var(axis=0)
+            np.testing.assert_allclose(spread, moments.variance, rtol=2e-2, atol=1e-6)
             for seen, kept in zip(sets, _both(found, linear.site), strict=True):
                 largest = np.abs(seen).max(axis=0)
                 assert (largest <= kept).all()
