@@ -1,8 +1,8 @@
 """Throughput of our graphs against plain torch, in alternation and in one process.
 
-    python benchmarks/speed.py --fp32 BUNDLE --int8 BUNDLE [--checkpoint FOLDER] [--rounds 7]
+    python benchmarks/speed.py --int8 BUNDLE --fp32 BUNDLE [--checkpoint FOLDER [--bf16]]
 
-`--checkpoint` adds torch fp32 and bf16 of the same weights (needs torch==2.13.0). Every round
+`--checkpoint` adds torch fp32 of the same weights (needs torch==2.13.0). Every round
 runs each contestant once in turn, so that a slow moment of the machine hits all of them; ratios
 are computed per round and their median, minimum and maximum are printed.
 """
@@ -49,7 +49,8 @@ def contestants(options: argparse.Namespace) -> dict[str, Runner]:
         found["fp32"] = bundle_runner(options.fp32, "fp32", options.threads)
     if options.checkpoint:
         found["torch fp32"] = torch_runner(options.checkpoint, "float32", options.threads)
-        found["torch bf16"] = torch_runner(options.checkpoint, "bfloat16", options.threads)
+        if options.bf16:
+            found["torch bf16"] = torch_runner(options.checkpoint, "bfloat16", options.threads)
     return found
 
 
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--int8", type=Path)
     parser.add_argument("--avx2", action="store_true", help="time the int8-avx2 graph too")
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--bf16", action="store_true", help="time torch in bfloat16 too")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--vocabulary", type=int, default=64000)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from embedge.models.checkpoint import open_checkpoint
+from embedge.models.checkpoint import open_checkpoint, tensor_shapes
 
 
 class TorchEncoder:
@@ -20,10 +20,12 @@ class TorchEncoder:
         self.config = source.config
         self.dtype = dtype
         self.weight = {
-            name: torch.from_numpy(np.array(source.tensor(name))).to(dtype) for name in source.names
+            name: torch.from_numpy(np.array(source.tensor(name))).to(dtype)
+            for name in tensor_shapes(source.config)
         }
         width = self.config.hidden // self.config.heads
-        inverse = self.config.rotary_base ** (-torch.arange(0, width, 2).float() / width)
+        base = self.config.rotary_base or 1.0  # unused with learned positions
+        inverse = base ** (-torch.arange(0, width, 2).float() / width)
         angle = torch.outer(torch.arange(self.config.positions).float(), inverse)
         self.cos = torch.cat([angle.cos()] * 2, -1).to(dtype)
         self.sin = torch.cat([angle.sin()] * 2, -1).to(dtype)
@@ -35,13 +37,13 @@ class TorchEncoder:
         keep = torch.from_numpy(mask).bool()
         x = weight["embeddings.word_embeddings.weight"][torch.from_numpy(ids)]
         x = x + weight["embeddings.token_type_embeddings.weight"][0]
-        if not self.config.rotary:
+        if self.config.rotary_base is None:
             x = x + weight["embeddings.position_embeddings.weight"][: ids.shape[1]]
         x = self._norm(x, "emb_ln")
         for layer in range(self.config.layers):
             prefix = f"encoder.layers.{layer}."
             x = self._norm(self._attention(x, keep, prefix + "attn.") + x, prefix + "norm1")
-            mlp = self._experts if layer in self.config.moe_layers else self._dense
+            mlp = self._experts if self.config.is_moe(layer) else self._dense
             x = self._norm(mlp(x, prefix + "mlp.") + x, prefix + "norm2")
         kept = keep.unsqueeze(-1).to(self.dtype)
         pooled = (x * kept).sum(1) / kept.sum(1)
@@ -59,7 +61,7 @@ class TorchEncoder:
         heads = self.config.heads
         qkv = self._linear(x, name + "Wqkv").view(texts, tokens, 3, heads, hidden // heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        if self.config.rotary:
+        if self.config.rotary_base is not None:
             q, k = self._rotate(q), self._rotate(k)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None, :])
         return self._linear(attended.transpose(1, 2).reshape(x.shape), name + "out_proj")
@@ -76,7 +78,7 @@ class TorchEncoder:
         hidden, experts = self.config.hidden, self.config.experts
         flat = x.reshape(-1, hidden)
         logits = flat.float() @ self.weight[name + "router.layer.weight"].float().T
-        gate, chosen = logits.softmax(-1).topk(self.config.top_k, -1)
+        gate, chosen = logits.softmax(-1).topk(self.config.experts_per_token, -1)
         w1 = self.weight[name + "experts.mlp.w1"].view(experts, -1, hidden)
         w2 = self.weight[name + "experts.mlp.w2"].view(experts, -1, hidden)
         out = torch.zeros_like(flat)
