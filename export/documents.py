@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from embedge.models.card import CARD_NAME, model_card
 from embedge.models.manifest import Manifest
 
 _LICENSE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
@@ -14,7 +15,7 @@ _NOTICE_FILES = ("NOTICE", "NOTICE.txt", "NOTICE.md")
 
 def write_documents(folder: Path, manifest: Manifest, checkpoint: Path) -> None:
     """Write card.md, LICENSE and NOTICE; the checkpoint's own licence files go before ours."""
-    (folder / "card.md").write_text(_card(manifest), encoding="utf-8", newline="\n")
+    (folder / CARD_NAME).write_text(model_card(manifest), encoding="utf-8", newline="\n")
     if not _copy_first(checkpoint, _LICENSE_FILES, folder / "LICENSE"):
         (folder / "LICENSE").write_text(_license(manifest), encoding="utf-8", newline="\n")
     if not _copy_first(checkpoint, _NOTICE_FILES, folder / "NOTICE"):
@@ -51,35 +52,3 @@ def _notice(manifest: Manifest) -> str:
 
 def _source_line(source: Mapping[str, str]) -> str:
     return "- " + ", ".join(f"{key}: {value}" for key, value in source.items())
-
-
-def _card(manifest: Manifest) -> str:
-    a = manifest.architecture
-    identity = manifest.identity
-    sizes = ", ".join(str(size) for size in manifest.matryoshka)
-    prompts = "\n".join(f"| {task} | `{text}` |" for task, text in identity.prompts.items())
-    graphs = "\n".join(f"| `{g.file}` | {g.variant} | {g.dim} |" for g in manifest.graphs)
-    fingerprint = manifest.space("fp32", manifest.full_dim).fingerprint
-    operators = "operators of ONNX Runtime" if a["flavor"] == "ort" else "standard operators only"
-    return f"""# {manifest.name}
-
-Text embedding model: {a["parameters"]:,} parameters, {a["layers"]} layers of {a["hidden"]}
-features, {a["experts"]} experts of which each token uses {a["experts_per_token"]},
-{a["positions"]} positions. Licence: {manifest.license}. Revision: {manifest.revision}.
-
-A vector is the mean of the hidden states, cut to its first features and scaled to unit length;
-compare by cosine. Trained sizes: {sizes}. Longest input: {identity.max_tokens} tokens, prefix and
-special tokens included. Space: `{fingerprint}`.
-
-| Task | Prefix |
-|---|---|
-{prompts}
-
-| Graph | Variant | Size |
-|---|---|---|
-{graphs}
-
-Inputs `input_ids` and `attention_mask`: int64 (batch, sequence), right-padded. Outputs
-`embedding`: float32 (batch, size), cut and of unit length; `pooled`: float32
-(batch, {manifest.full_dim}), before both. Opset {a["opset"]}, {operators}.
-"""

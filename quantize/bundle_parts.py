@@ -19,7 +19,7 @@ RECIPE = "int8/1"
 # Channel statistics are long lists, so they lie beside the manifest, which holds what they decided.
 STATISTICS_NAME = "calibration.json"
 
-_DOCUMENTS = ("LICENSE", "NOTICE", "card.md")
+_DOCUMENTS = ("LICENSE", "NOTICE")
 _TOOLS = ("embedge", "numpy", "onnx", "onnx_ir", "onnxruntime")
 
 

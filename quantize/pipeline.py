@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedge.models.bundle import Bundle, new_bundle, open_bundle
+from embedge.models.card import CARD_NAME, model_card
 from embedge.models.errors import InvalidOption
 from embedge.models.graph_file import write_graphs
 from embedge.models.sample_texts import calibration_texts
@@ -79,6 +80,8 @@ def quantize_bundle(
                 )
             require_floors(manifest, distances)
         write_selftest(draft.folder, manifest)
+        card = model_card(manifest).encode("utf-8")
+        (draft.folder / CARD_NAME).write_bytes(card)
         written = draft.finish(manifest)
     return replace(
         report, bundle=out, size_bytes=written.size_bytes, distances=distances,
