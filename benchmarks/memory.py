@@ -71,7 +71,8 @@ def measure_parts(bundle: Path, variant: str, max_memory: str | None) -> dict[st
     step("ONNX Runtime library")
     opened = open_bundle(bundle, cache_dir=cache_dir())
     step("manifest and hashes")
-    kept = Tokens.from_file(opened.tokenizer_path, opened.manifest.identity.max_tokens)
+    parts = cache_dir() / "vocabulary" / opened.manifest.files["tokenizer.json"].sha256
+    kept = Tokens.from_file(opened.tokenizer_path, opened.manifest.identity.max_tokens, cache=parts)
     step("tokenizer")
     del kept
     gc.collect()

@@ -21,10 +21,10 @@ from embedge.runtime.encode_options import ModelOptions
 from embedge.runtime.encoding import TextEncoder
 from embedge.runtime.engine import Engine
 from embedge.runtime.memory import (
-    DEFAULT_BATCH_TOKENS,
     MemoryModel,
     batch_tokens_within,
     check_before_loading,
+    default_batch_tokens,
     parse_size,
     peak_rss,
     resident_rss,
@@ -113,7 +113,7 @@ def load_model(
     engine.wait()
     prompts = Prompts(bundle.manifest.identity.prompts, bundle.manifest.prompt_aliases)
     try:
-        batch_tokens = _batch_tokens(memory, limit, tokens.max_tokens)
+        batch_tokens = _batch_tokens(memory, limit, tokens.max_tokens, engine.threads)
     except MemoryBudgetError:
         engine.close()
         raise
@@ -173,9 +173,10 @@ def _size(bundle: Bundle, variant: Variant, dim: int | None) -> int:
     return dim
 
 
-def _batch_tokens(memory: MemoryModel, limit: int | None, longest: int) -> int:
+def _batch_tokens(memory: MemoryModel, limit: int | None, longest: int, threads: int) -> int:
+    wanted = default_batch_tokens(threads)
     if limit is None:
-        return DEFAULT_BATCH_TOKENS
+        return wanted
     return batch_tokens_within(
-        memory, limit, longest=longest, peak=peak_rss(), resident=resident_rss()
+        memory, limit, longest=longest, wanted=wanted, peak=peak_rss(), resident=resident_rss()
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 from embedge.models.bundle import WEIGHTS_NAME, Bundle
 from embedge.models.errors import InvalidOption, MemoryBudgetError
 
-# Padded tokens per batch: larger batches leave the cache, cost more time per token and more memory
-# (benchmarks/settings.py, docs/performance.md).
-DEFAULT_BATCH_TOKENS = 1024
+# Padded tokens of a batch per thread: the inner states of so many stay in the cache of one core;
+# larger batches cost more time per token and more memory (docs/performance.md).
+_TOKENS_PER_THREAD = 256
+_SMALLEST_BATCH, _LARGEST_BATCH = 512, 4096
 
 # ONNX Runtime's arena grows in powers of two: a share of the need, and a part that small batches
 # have, too. Measured peaks stay below (docs/memory.md).
@@ -37,6 +38,11 @@ def parse_size(text: str | int) -> int:
     if size < 1:
         raise InvalidOption(f"size {text!r} is not readable; write it like 800MB or 1.5GiB")
     return int(size)
+
+
+def default_batch_tokens(threads: int) -> int:
+    """Return how many padded tokens a batch has where memory allows it."""
+    return min(_LARGEST_BATCH, max(_SMALLEST_BATCH, _TOKENS_PER_THREAD * threads))
 
 
 @dataclass(frozen=True)
@@ -114,14 +120,15 @@ def check_before_loading(model: MemoryModel, max_memory: int, name: str) -> None
 
 
 def batch_tokens_within(
-    model: MemoryModel, max_memory: int, *, longest: int, peak: int, resident: int
+    model: MemoryModel, max_memory: int, *, longest: int, wanted: int, peak: int, resident: int
 ) -> int:
-    """Return the largest token budget per batch that keeps peak RSS below `max_memory`.
+    """Return the largest token budget up to `wanted` that keeps peak RSS below `max_memory`.
 
     Args:
         model: sizes of the loaded model.
         max_memory: bytes; mapped pages count, result arrays of `encode` do not.
         longest: tokens of the longest sequence that may come.
+        wanted: the budget without a limit.
         peak: peak RSS of the process so far, bytes.
         resident: RSS now, bytes.
 
@@ -137,7 +144,7 @@ def batch_tokens_within(
             f"smaller max_tokens or model"
         )
     more = (max_memory - fixed - one) * longest // (one - _ARENA)
-    return max(longest, min(DEFAULT_BATCH_TOKENS, longest + more))
+    return max(longest, min(wanted, longest + more))
 
 
 def peak_rss() -> int:

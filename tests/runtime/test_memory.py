@@ -8,10 +8,10 @@ import pytest
 
 from embedge import Embedder, InvalidOption, MemoryBudgetError
 from embedge.runtime.memory import (
-    DEFAULT_BATCH_TOKENS,
     MemoryModel,
     batch_tokens_within,
     check_before_loading,
+    default_batch_tokens,
     parse_size,
     peak_rss,
     resident_rss,
@@ -39,24 +39,32 @@ def test_other_sizes_are_refused(text: str) -> None:
 
 def test_more_memory_gives_larger_batches_up_to_the_default() -> None:
     budgets = [
-        batch_tokens_within(MODEL, limit * 10**6, longest=512, peak=0, resident=100 * 10**6)
+        batch_tokens_within(
+            MODEL, limit * 10**6, longest=512, wanted=1024, peak=0, resident=100 * 10**6
+        )
         for limit in (230, 250, 260, 2000)
     ]
     assert budgets == sorted(budgets)
     assert 512 <= budgets[0] < budgets[2]
-    assert budgets[-1] == DEFAULT_BATCH_TOKENS
+    assert budgets[-1] == 1024
+
+
+def test_batches_grow_with_the_threads_within_limits() -> None:
+    assert [default_batch_tokens(n) for n in (1, 2, 4, 8, 64)] == [512, 512, 1024, 2048, 4096]
 
 
 def test_a_limit_without_room_for_one_text_is_refused_with_one_that_works() -> None:
     with pytest.raises(MemoryBudgetError, match=r"Allow (\d+) MB") as caught:
-        batch_tokens_within(MODEL, 130_000_000, longest=512, peak=0, resident=10**8)
+        batch_tokens_within(MODEL, 130_000_000, longest=512, wanted=1024, peak=0, resident=10**8)
     allowed = int(str(caught.value).split("Allow ")[1].split()[0]) * 10**6
-    assert batch_tokens_within(MODEL, allowed, longest=512, peak=0, resident=10**8) >= 512
+    assert (
+        batch_tokens_within(MODEL, allowed, longest=512, wanted=1024, peak=0, resident=10**8) >= 512
+    )
 
 
 def test_the_peak_so_far_counts() -> None:
     with pytest.raises(MemoryBudgetError):
-        batch_tokens_within(MODEL, 10**9, longest=512, peak=10**9, resident=10**8)
+        batch_tokens_within(MODEL, 10**9, longest=512, wanted=1024, peak=10**9, resident=10**8)
 
 
 def test_weights_that_cannot_fit_are_refused_before_loading() -> None:
