@@ -72,12 +72,12 @@ def main() -> None:
         "embed --help": [embed, "--help"],
         "embed text hi": [embed, "text", "hi", "--model", options.bundle],
     }
-    print("| command | median s | min s | max s | peak RSS MB |\n|---|---|---|---|---|")
+    print("| command | median s | min s | max s | CPU s | peak RSS MB |\n|---|---|---|---|---|---|")
     for name, command in commands.items():
-        walls, peaks = zip(*(run(command) for _ in range(options.runs)), strict=True)
+        walls, cpus, peaks = zip(*(run(command) for _ in range(options.runs)), strict=True)
         print(
             f"| `{name}` | {statistics.median(walls):.3f} | {min(walls):.3f} | {max(walls):.3f} | "
-            f"{max(peaks) / 1e6:.0f} |"
+            f"{statistics.median(cpus):.3f} | {max(peaks) / 1e6:.0f} |"
         )
     marks = [
         json.loads(subprocess.check_output([sys.executable, "-c", STEPS, options.bundle]))
@@ -88,8 +88,8 @@ def main() -> None:
         print(f"| {name} | {1e3 * statistics.median(mark[name] for mark in marks):.1f} |")
 
 
-def run(command: list[str]) -> tuple[float, int]:
-    """Return wall seconds and peak RSS in bytes of a process."""
+def run(command: list[str]) -> tuple[float, float, int]:
+    """Return wall seconds, CPU seconds and peak RSS in bytes of a process."""
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -97,7 +97,11 @@ def run(command: list[str]) -> tuple[float, int]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return wall, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return (
+        wall,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+    )
 
 
 if __name__ == "__main__":
