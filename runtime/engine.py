@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
 
 _telemetry = "off: switched off before ONNX Runtime loads"
+_onnxruntime: ModuleType | None = None
 
 
 class Session(Protocol):
@@ -42,10 +43,13 @@ class Session(Protocol):
 def load_onnxruntime() -> ModuleType:
     """Import onnxruntime with its telemetry off.
 
-    ONNX Runtime reads the variable once, when it initialises. A host program that loaded it
-    earlier without the variable gets the API switch too, and `telemetry_state` says so.
+    ONNX Runtime reads the variable once, when it initialises, so only the first call decides. A
+    host program that loaded it earlier without the variable gets the API switch too, and
+    `telemetry_state` says so.
     """
-    global _telemetry
+    global _onnxruntime, _telemetry
+    if _onnxruntime is not None:
+        return _onnxruntime
     late = "onnxruntime" in sys.modules and os.environ.get(TELEMETRY_SWITCH) != "1"
     os.environ[TELEMETRY_SWITCH] = "1"
     import onnxruntime
@@ -56,7 +60,8 @@ def load_onnxruntime() -> ModuleType:
             f"switched off late: the host program loaded ONNX Runtime without "
             f"{TELEMETRY_SWITCH}=1, so it may have reported its start"
         )
-    return cast(ModuleType, onnxruntime)
+    _onnxruntime = cast(ModuleType, onnxruntime)
+    return _onnxruntime
 
 
 def telemetry_state() -> str:

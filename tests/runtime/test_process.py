@@ -94,6 +94,20 @@ def test_a_host_that_loaded_onnxruntime_earlier_is_found_out(
     assert out.startswith("1 switched off late: the host program")
 
 
+def test_a_variable_that_vanishes_later_changes_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
+    code = TELEMETRY.replace(
+        "\nprint",
+        """
+del os.environ["ORT_DISABLE_TELEMETRY"]
+Embedder(sys.argv[1], cache_dir=sys.argv[2]).encode("a")
+print(telemetry_state())
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+print""",
+    )
+    out = python(code, tiny_bundle, tmp_path / "cache", env=bare_environment(tmp_path))
+    assert out.startswith("off: switched off before")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_forked_child_opens_its_own_graph(
