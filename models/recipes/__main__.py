@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, required=True, help="XLM-R tokenizer.json")
     parser.add_argument("--evaluation", type=Path, required=True, help="must share no text")
     parser.add_argument("--catalogues", type=Path, nargs="*", default=[], help="wheels with .po")
+    parser.add_argument("--start", type=Path, help="earlier checkpoint to go on from")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, help="end of the learning-rate decay, if sooner")

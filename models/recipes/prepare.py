@@ -23,8 +23,10 @@ from embedge.models.recipes.training_text import (
     read_passages,
     sample,
 )
+from embedge.models.recipes.transplant import read_student
 from embedge.models.recipes.upcycle import Routing, centre, moe_inputs, routing_for, up_cycle
 from embedge.models.recipes.vocabulary import (
+    PREFIX_PIECES,
     choose_pieces,
     count_shares,
     row_sources,
@@ -49,12 +51,16 @@ XLMR_LANGUAGES = frozenset(
 
 @dataclass(frozen=True)
 class Inputs:
-    """Paths: the XLM-R tokenizer, the training pack, wheels with catalogues, evaluation text."""
+    """Paths: XLM-R tokenizer, training pack, wheels with catalogues, evaluation text.
+
+    `start` is an earlier checkpoint to go on from; None up-cycles the teacher.
+    """
 
     tokenizer: Path
     pack: Path
     catalogues: Sequence[Path]
     evaluation: Path
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,11 @@ def read_text(recipe: Recipe, inputs: Inputs) -> TrainingText:
 
 
 def cut_vocabulary(
-    settings: VocabularySettings, text: TrainingText, file: TeacherFile, full: Path, folder: Path
+    settings: VocabularySettings,
+    text: TrainingText,
+    file: TeacherFile,
+    inputs: Inputs,
+    folder: Path,
 ) -> None:
     """Write `tokenizer.json` and `rows.npy` (teacher row of each student row)."""
     by_language: dict[str, list[str]] = defaultdict(list)
@@ -101,7 +111,7 @@ def cut_vocabulary(
             enough = min(1.0, sum(map(len, chosen)) / 20_000) ** 0.5
             weights[language] = settings.catalogue_weight * enough
     weights["en"] = settings.english_weight
-    shares = count_shares(full, texts, weights, len(file.pieces))
+    shares = count_shares(inputs.tokenizer, texts, weights, len(file.pieces))
     kept = choose_pieces(
         shares,
         file.pieces,
@@ -110,8 +120,10 @@ def cut_vocabulary(
         unigram=settings.unigram,
         scripts=settings.scripts,
     )
-    write_tokenizer(full, kept, file.pieces, file.scores, folder / "tokenizer.json")
-    np.save(folder / "rows.npy", row_sources(kept, file.pieces))
+    added = PREFIX_PIECES if inputs.start is None else {}
+    scored = (file.pieces, file.scores)
+    write_tokenizer(inputs.tokenizer, kept, scored, added, folder / "tokenizer.json")
+    np.save(folder / "rows.npy", row_sources(kept, file.pieces, added))
 
 
 def moe_layers(settings: StudentSettings) -> list[int]:
@@ -159,6 +171,11 @@ def make_student(
     sentences += sample((p.text for p in text.passages), 100, 1)
     means = teacher_means(teacher, full, sentences)
     write_atomically(folder / "means.json", json.dumps(means).encode())
+    if inputs.start is not None:
+        rows = student_rows(file, folder)
+        earlier = read_student(inputs.start, rows, moe_layers(recipe.student))
+        torch.save(earlier.state_dict(), folder / "student.pt")
+        return
     routings: dict[int, Routing] = {}
     for layer in moe_layers(recipe.student):
         inputs_seen = []

@@ -41,13 +41,17 @@ def run_step(arguments: argparse.Namespace) -> None:
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     inputs = Inputs(
-        arguments.tokenizer, arguments.pack, sorted(arguments.catalogues), arguments.evaluation
+        arguments.tokenizer,
+        arguments.pack,
+        sorted(arguments.catalogues),
+        arguments.evaluation,
+        arguments.start,
     )
     file = read_teacher(extract_teacher(arguments.teacher, work))
     torch.manual_seed(recipe.training.seed)
     if arguments.step == "prepare":
         text = read_text(recipe, inputs)
-        cut_vocabulary(recipe.vocabulary, text, file, inputs.tokenizer, work)
+        cut_vocabulary(recipe.vocabulary, text, file, inputs, work)
         make_student(recipe, text, file, inputs, work)
     elif arguments.step == "check":
         _check(recipe, inputs)

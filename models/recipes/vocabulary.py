@@ -9,13 +9,14 @@ teacher knew.
 
 Two pieces are added: the first words of the product's retrieval prefixes. Their rows are copies
 of the teacher's own prefix words, so `search_query: x` is to the student what `query: x` is to
-the teacher, without any training.
+the teacher, without any training. A student that starts from an earlier one has learned its
+prefixes as they are, and gets none.
 """
 
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,22 +96,27 @@ def script_of(piece: str) -> str | None:
     return None if letter is None else unicodedata.name(letter, "UNNAMED").split()[0]
 
 
-def row_sources(kept: Int32, pieces: Sequence[str]) -> Int32:
-    """The teacher's row of each row of the student: the kept pieces, then the prefix pieces."""
-    prefix = [pieces.index(origin) for origin in PREFIX_PIECES.values()]
+def row_sources(kept: Int32, pieces: Sequence[str], added: Mapping[str, str]) -> Int32:
+    """The teacher's row of each row of the student: the kept pieces, then those added."""
+    prefix = [pieces.index(origin) for origin in added.values()]
     return np.concatenate([kept, np.array(prefix, np.int32)])
 
 
 def write_tokenizer(
-    full: Path, kept: Int32, pieces: Sequence[str], scores: npt.NDArray[np.float32], out: Path
+    full: Path,
+    kept: Int32,
+    file_pieces: tuple[Sequence[str], npt.NDArray[np.float32]],
+    added: Iterable[str],
+    out: Path,
 ) -> None:
     """Write the tokenizer of the kept and added pieces; normaliser and template stay.
 
     Added pieces have log probability 0, so that a prefix is always cut into them.
     """
     document = json.loads(full.read_text(encoding="utf-8"))
+    pieces, scores = file_pieces
     vocabulary = [[pieces[i], float(scores[i])] for i in kept.tolist()]
-    document["model"]["vocab"] = vocabulary + [[piece, 0.0] for piece in PREFIX_PIECES]
-    added = document["added_tokens"]
-    document["added_tokens"] = [token for token in added if token["id"] < SPECIALS]
+    document["model"]["vocab"] = vocabulary + [[piece, 0.0] for piece in added]
+    special = document["added_tokens"]
+    document["added_tokens"] = [token for token in special if token["id"] < SPECIALS]
     write_atomically(out, json.dumps(document, ensure_ascii=False).encode())

@@ -87,10 +87,10 @@ def test_prefixes_become_single_pieces_with_the_teachers_rows(
     kept = np.arange(len(PIECES) - 1, dtype=np.int32)
     out = tmp_path / "tokenizer.json"
 
-    write_tokenizer(full_tokenizer, kept, PIECES, SCORES, out)
+    write_tokenizer(full_tokenizer, kept, (PIECES, SCORES), PREFIX_PIECES, out)
 
     cut = Tokenizer.from_file(str(out))
-    rows = row_sources(kept, PIECES)
+    rows = row_sources(kept, PIECES, PREFIX_PIECES)
     assert cut.encode("search_query: ab").tokens == ["\u2581search_que", "ry", ":", "\u2581ab"]
     assert cut.encode("search_document: ab").tokens == ["\u2581search_document", ":", "\u2581ab"]
     for own, teachers in PREFIX_PIECES.items():
@@ -100,7 +100,7 @@ def test_prefixes_become_single_pieces_with_the_teachers_rows(
 def test_the_mask_piece_is_gone(full_tokenizer: Path, tmp_path: Path) -> None:
     out = tmp_path / "tokenizer.json"
 
-    write_tokenizer(full_tokenizer, np.arange(16, dtype=np.int32), PIECES, SCORES, out)
+    write_tokenizer(full_tokenizer, np.arange(16, dtype=np.int32), (PIECES, SCORES), [], out)
 
     document = json.loads(out.read_text(encoding="utf-8"))
     assert [token["content"] for token in document["added_tokens"]] == ["<s>"]
