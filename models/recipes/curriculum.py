@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from embedge.models.recipes.training_text import Pair, Passage
 
 CHARACTERS_PER_TOKEN = {"zh": 1.4, "ja": 1.6, "th": 2.4, "ko": 1.9}
-"""Other scripts: 3.4; measured with the student's tokenizer on the training pack."""
+"""Rough, for batching only; other languages: 3.4."""
 
 RUN = 6
 """Neighbouring sections that stay together, as each other's hard negatives."""

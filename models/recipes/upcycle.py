@@ -21,7 +21,7 @@ from embedge.models.recipes.network import (
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, TeacherFile
 
 RIDGE = 1e-3
-"""Found on 17,000 activations: u.x = 1 within 2 %."""
+"""With it, u.x has deviation 0.02 around 1 on 3,940 activations of layer 1."""
 STRONGEST, LOGIT_DEVIATION = 12, 0.1
 
 

@@ -3,8 +3,9 @@
 A piece's worth is its mean share over the languages' texts (English counts `english_weight`
 times), mixed with its own unigram probability, which stands for everyday words and languages that
 the texts lack. Both are square-rooted first: a cut piece breaks a word however rare the word is
-(missing tokens of held-out everyday sentences 6.2 % against 6.6 %). Pieces in scripts of no served
-language are dropped (5.8 %). Every single character stays, so nothing becomes unknown that the
+(of the pack's everyday sentences, 90,000 pieces lack 7.5 % of the tokens without the root, 6.3 %
+with it; these sentences are among those counted). Pieces in scripts of no served language are
+dropped (5.8 %). Every single character stays, so nothing becomes unknown that the
 teacher knew.
 
 Two pieces are added: the first words of the product's retrieval prefixes. Their rows are copies
