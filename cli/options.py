@@ -164,6 +164,21 @@ Output = Annotated[
     ),
 ]  # fmt: skip
 
+Content = Annotated[
+    list[str],
+    option("--content", "-c", help="A text (repeatable).", panel=INPUT, metavar="TEXT"),
+]
+
+InputFile = Annotated[
+    str | None,
+    option(
+        "--input", "-i", help="Read FILE, or stdin with -; it is one text.",
+        panel=INPUT, metavar="FILE",
+    ),
+]  # fmt: skip
+
+Lines = Annotated[bool, option("--lines", help="One text per line of the input.", panel=INPUT)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFlags:

@@ -20,7 +20,17 @@ from embedge.cli.embed_options import (
 )
 from embedge.cli.flag_groups import with_flags
 from embedge.cli.interrupt import cancelling
-from embedge.cli.options import INPUT, OUTPUT, ModelFlags, Output, SayFlags, VectorFlags, option
+from embedge.cli.options import (
+    OUTPUT,
+    Content,
+    InputFile,
+    Lines,
+    ModelFlags,
+    Output,
+    SayFlags,
+    VectorFlags,
+    option,
+)
 from embedge.cli.output.numbers import digits, json_array, json_text
 from embedge.cli.output.target import alone_with, open_target
 from embedge.cli.plain_help import PlainCommand
@@ -42,20 +52,9 @@ _TABLE_WIDTH = 80
 class SimilarFlags:
     """Where the texts come from, and how the matrix is printed."""
 
-    content: Annotated[
-        list[str],
-        option("--content", "-c", help="A text (repeatable).", panel=INPUT, metavar="TEXT"),
-    ] = field(default_factory=list)
-    input: Annotated[
-        str | None,
-        option(
-            "--input", "-i", help="Read FILE, or stdin with -; it is one text.",
-            panel=INPUT, metavar="FILE",
-        ),
-    ] = None  # fmt: skip
-    lines: Annotated[
-        bool, option("--lines", help="One text per line of the input.", panel=INPUT)
-    ] = False
+    content: Content = field(default_factory=list)
+    input: InputFile = None
+    lines: Lines = False
     format: Annotated[
         str,
         option(

@@ -20,6 +20,9 @@ from embedge.cli.flag_groups import with_flags
 from embedge.cli.options import (
     INPUT,
     OUTPUT,
+    Content,
+    InputFile,
+    Lines,
     ModelFlags,
     OutputFlags,
     RunFlags,
@@ -46,20 +49,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class TextFlags:
     """Where the texts come from."""
 
-    content: Annotated[
-        list[str],
-        option("--content", "-c", help="A text (repeatable).", panel=INPUT, metavar="TEXT"),
-    ] = dataclass_field(default_factory=list)
-    input: Annotated[
-        str | None,
-        option(
-            "--input", "-i", help="Read FILE, or stdin with -; it is one text.",
-            panel=INPUT, metavar="FILE",
-        ),
-    ] = None  # fmt: skip
-    lines: Annotated[
-        bool, option("--lines", help="One text per line of the input.", panel=INPUT)
-    ] = False
+    content: Content = dataclass_field(default_factory=list)
+    input: InputFile = None
+    lines: Lines = False
     field: Annotated[
         str | None,
         option(
