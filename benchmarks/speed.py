@@ -21,13 +21,23 @@ SHAPES = ((16, 128), (4, 512), (32, 32), (1, 16))
 Runner = Callable[[np.ndarray, np.ndarray], object]
 
 
-def bundle_runner(path: Path, variant: str, threads: int) -> Runner:
+def bundle_runner(path: Path, variant: str, threads: int, one_batch: bool = False) -> Runner:
+    """Run a bundle's graph on batches of the runtime's size, or on all rows at once."""
     from embedge.models.bundle import open_bundle
     from embedge.runtime.engine import Engine
+    from embedge.runtime.memory import default_batch_tokens
 
     bundle = open_bundle(path)
     engine = Engine(bundle, variant, bundle.manifest.full_dim, threads)
-    return engine.run
+
+    def run(ids: np.ndarray, mask: np.ndarray) -> object:
+        rows = len(ids) if one_batch else max(1, default_batch_tokens(threads) // ids.shape[1])
+        starts = range(0, len(ids), rows)
+        return [
+            engine.run(ids[start : start + rows], mask[start : start + rows]) for start in starts
+        ]
+
+    return run
 
 
 def torch_runner(checkpoint: Path, dtype: str, threads: int) -> Runner:
@@ -42,11 +52,13 @@ def torch_runner(checkpoint: Path, dtype: str, threads: int) -> Runner:
 def contestants(options: argparse.Namespace) -> dict[str, Runner]:
     found: dict[str, Runner] = {}
     if options.int8:
-        found["int8"] = bundle_runner(options.int8, "int8", options.threads)
+        found["int8"] = bundle_runner(options.int8, "int8", options.threads, options.one_batch)
     if options.int8 and options.avx2:
-        found["int8-avx2"] = bundle_runner(options.int8, "int8-avx2", options.threads)
+        found["int8-avx2"] = bundle_runner(
+            options.int8, "int8-avx2", options.threads, options.one_batch
+        )
     if options.fp32:
-        found["fp32"] = bundle_runner(options.fp32, "fp32", options.threads)
+        found["fp32"] = bundle_runner(options.fp32, "fp32", options.threads, options.one_batch)
     if options.checkpoint:
         found["torch fp32"] = torch_runner(options.checkpoint, "float32", options.threads)
         if options.bf16:
@@ -99,6 +111,9 @@ def main() -> None:
     parser.add_argument("--avx2", action="store_true", help="time the int8-avx2 graph too")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--bf16", action="store_true", help="time torch in bfloat16 too")
+    parser.add_argument(
+        "--one-batch", action="store_true", help="run all rows at once, not as the runtime does"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--vocabulary", type=int, default=64000)
