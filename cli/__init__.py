@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code (interface.md 3.7); prints errors on stderr."""
+    """Run one command and return its exit code (docs/cli.md); prints errors on stderr."""
     from embedge.cli.failure import exit_code_of
 
     try:

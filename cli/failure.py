@@ -26,7 +26,7 @@ def fail(message: str, *, code: str, exit_code: int, as_json: bool) -> int:
 
 
 def exit_code_of(error: BaseException, arguments: Sequence[str]) -> int:
-    """Say what went wrong and return the exit code of `error` (interface.md 3.7)."""
+    """Say what went wrong and return the exit code of `error` (docs/cli.md)."""
     options = _options_before_end(arguments)
     as_json = "--json" in options or os.environ.get("EMBED_JSON", "") in ("1", "true")
     if _wants_traceback(options):

@@ -14,7 +14,7 @@ from embedge.models.space import Variant
 from embedge.runtime.cpu_windows import windows_cores, windows_features
 from embedge.runtime.engine import open_session
 
-# Instruction sets that decide which integer kernel ONNX Runtime picks (onnxruntime.md 2), under
+# Instruction sets that decide which integer kernel ONNX Runtime picks, under
 # the names that /proc/cpuinfo uses.
 _KNOWN_FEATURES = (
     "avx2", "avx_vnni", "avx_vnni_int8", "avx512bw", "avx512_vnni", "amx_int8",
@@ -146,7 +146,7 @@ def int8_sums_saturate(*, exact_mode: bool = False) -> bool:
     """Multiply the largest 8-bit values in ONNX Runtime and see whether the sum is exact.
 
     Before VNNI, x86 adds pairs of products in 16 bits: 2 x 255 x 127 = 64,770 becomes 32,767
-    (onnxruntime.md 3, pitfall 2). Real arithmetic decides, so an unknown processor, an emulator or
+    (microsoft/onnxruntime#5849). Real arithmetic decides, so an unknown processor, an emulator or
     a hidden flag cannot mislead; the flags only explain the result.
 
     Args:

@@ -13,7 +13,7 @@ from embedge.runtime.tasks import Prompt, Prompts
 
 T = TypeVar("T")
 
-# Tokens that neighbours share: windows of `mean` (as Embed4All), chunks (local-index.md 5.4).
+# Tokens that neighbours share: windows of `mean` (as Embed4All), and chunks (docs/files.md).
 WINDOW_OVERLAP = 8
 CHUNK_OVERLAP = 64
 

@@ -1,4 +1,4 @@
-"""The vector of a text depends on nothing but the text (int8.md 5)."""
+"""The vector of a text depends on nothing but the text."""
 
 import threading
 from collections.abc import Callable
