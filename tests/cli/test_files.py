@@ -161,6 +161,29 @@ def test_replay_says_whether_a_run_can_be_repeated(embed, folder, tmp_path):
     assert "inputs, output bytes differ" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"output": {"file": "../stolen.jsonl"}}, "plain file name"),
+        ({"output": {"file": ".."}}, "plain file name"),
+        ({"output": []}, "plain file name"),
+        ({"options": []}, "another command"),
+        ({"command": "docs"}, "list of words"),
+        ({"command": ["models", "rm", "all", "--yes"]}, "would run `embed models rm"),
+        ({"command": ["files", "--replay", "out.jsonl.manifest.json"]}, "would run"),
+        ({"command": []}, "would run"),
+    ],
+)
+def test_replay_runs_nothing_that_a_forged_manifest_asks_for(embed, folder, tmp_path, change, said):
+    assert embed("docs", "-o", "out.jsonl").code == 3
+    manifest = tmp_path / "out.jsonl.manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    before = sorted(tmp_path.rglob("*"))
+    done = embed("files", "--replay", "out.jsonl.manifest.json")
+    assert (done.code, said in done.error) == (2, True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_replay_refuses_what_is_no_manifest(embed, folder):
     assert "cannot be read" in embed("files", "--replay", "nowhere").error
     (folder / "x.json").write_text("{}")
