@@ -1,5 +1,6 @@
 """`parquet` and `arrow` (IPC file): metadata columns and `embedding` as a fixed-size list."""
 
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from typing import Any
 
@@ -28,7 +29,7 @@ def _schema(facts: Fields) -> Any:
     return pa.schema(columns, metadata=metadata)
 
 
-class _Table:
+class _Table(ABC):
     """Rows collected into batches of a fixed size, so that memory stays flat."""
 
     def __init__(self, target: Target, facts: Fields) -> None:
@@ -38,8 +39,9 @@ class _Table:
         self._stack = ExitStack()
         self._file = self._open(self._stack.enter_context(target.seekable()))
 
+    @abstractmethod
     def _open(self, file: Any) -> Any:
-        raise NotImplementedError
+        """Return pyarrow's writer of this format on an open file."""
 
     def write(self, record: Record) -> None:
         """Add one row; a failed input has its code in `error` and no embedding."""
