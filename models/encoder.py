@@ -73,18 +73,21 @@ def _batch_shape(op: OpBuilder, input_ids: Value, hidden: int) -> BatchShape:
 
 
 class Embeddings(nn.Module):
-    """Word rows, with the only token-type row added to them, plus positions where learned."""
+    """Word rows plus positions where learned; the only token-type row is added in advance.
+
+    It is added to the positions where there are any, so that word rows stay as they were trained:
+    those of a model that keeps them in 4-bit blocks are then stored without any loss.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.word_embeddings = Table(
-            config.vocabulary,
-            config.hidden,
-            plus_row_of="embeddings.token_type_embeddings.weight",
-        )
+        type_row = "embeddings.token_type_embeddings.weight"
         self.position_embeddings: Table | None = None
-        if config.rotary_base is None:
-            self.position_embeddings = Table(config.positions, config.hidden)
+        if config.rotary_base is not None:
+            self.word_embeddings = Table(config.vocabulary, config.hidden, plus_row_of=type_row)
+        else:
+            self.word_embeddings = Table(config.vocabulary, config.hidden)
+            self.position_embeddings = Table(config.positions, config.hidden, plus_row_of=type_row)
 
     def forward(self, op: OpBuilder, input_ids: Value, shape: BatchShape) -> Value:
         x = self.word_embeddings(op, op.Reshape(input_ids, [-1]))

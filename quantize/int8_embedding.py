@@ -3,23 +3,21 @@
 Dequantizing the table before the Gather would cost the whole table at every run.
 """
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge.models.graph_edit import GraphEdit
 from embedge.models.graph_file import BlockTensor
-from embedge.quantize.graph_edit import GraphEdit
-from embedge.quantize.trace import constant, first_input, producer
+from embedge.quantize.word_table import constant_of, row_blocks, word_gathers
 
 Float32 = NDArray[np.float32]
 Int8 = NDArray[np.int8]
 
 _CODES = 127
 _TINY = np.float32(1e-12)
-_BLOCK_BYTES = 16 << 20
 
 
 def quantize_rows(table: Float32) -> tuple[Int8, Float32]:
@@ -40,38 +38,23 @@ def int8_embedding(model: ir.Model) -> list[str]:
     """
     edit = GraphEdit(model.graph)
     names = []
-    for node in list(model.graph):
-        if node.op_type == "Gather" and _indexed_by_tokens(node):
-            _replace(edit, node)
-            names.append(str(first_input(node).name))
+    for gather in word_gathers(model.graph):
+        table = constant_of(gather)
+        _replace(edit, gather, table)
+        names.append(str(table.name))
     edit.finish()
     return names
 
 
-def _indexed_by_tokens(gather: ir.Node) -> bool:
-    table = constant(first_input(gather))
-    if table is None or table.shape.rank() != 2 or table.dtype != ir.DataType.FLOAT:
-        return False
-    if "axis" in gather.attributes and gather.attributes["axis"].as_int() != 0:
-        return False
-    index = gather.inputs[1]
-    while index is not None and not index.is_graph_input():
-        node = producer(index, "Reshape", "Cast", "Identity", "Flatten", "Squeeze", "Unsqueeze")
-        index = None if node is None else first_input(node)
-    return index is not None and index.name == "input_ids"
-
-
-def _replace(edit: GraphEdit, gather: ir.Node) -> None:
-    table, index, output = first_input(gather), gather.inputs[1], gather.outputs[0]
-    name, tensor = str(table.name), constant(table)
-    assert tensor is not None
-    rows, width = (int(size) for size in tensor.shape)  # type: ignore[arg-type]  # constants have fixed shapes
+def _replace(edit: GraphEdit, gather: ir.Node, table: ir.TensorProtocol) -> None:
+    name, index, output = str(table.name), gather.inputs[1], gather.outputs[0]
+    rows, width = (int(size) for size in table.shape)  # type: ignore[arg-type]  # constants have fixed shapes
 
     def blocks() -> Iterator[Int8]:
-        for block in _row_blocks(tensor.numpy()):
+        for block in row_blocks(table.numpy()):
             yield quantize_rows(block)[0]
 
-    scales = np.concatenate([quantize_rows(block)[1] for block in _row_blocks(tensor.numpy())])
+    scales = np.concatenate([quantize_rows(block)[1] for block in row_blocks(table.numpy())])
     codes = BlockTensor(blocks, ir.DataType.INT8, (rows, width), name=f"{name}.int8")
     x = edit.op(
         "Gather", [edit.lazy_constant(f"{name}.int8", codes), index], f"{name}.codes", axis=0
@@ -83,9 +66,3 @@ def _replace(edit: GraphEdit, gather: ir.Node) -> None:
     x = edit.op("Mul", [x, step], f"{name}.rows")
     x.shape, x.type = output.shape, ir.TensorType(ir.DataType.FLOAT)
     edit.replace(output, x)
-
-
-def _row_blocks(table: Float32) -> Iterator[Float32]:
-    rows = max(1, math.floor(_BLOCK_BYTES / table[:1].nbytes))
-    for start in range(0, len(table), rows):
-        yield table[start : start + rows]

@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from embedge.models.space import Variant
 from embedge.quantize.codes import EIGHT_BITS, SEVEN_BITS, ActivationCodes
+from embedge.quantize.int4_embedding import int4_embedding
 from embedge.quantize.int8_embedding import int8_embedding
 from embedge.quantize.int8_linear import int8_linears
 from embedge.quantize.matryoshka import cut
@@ -40,7 +41,7 @@ def int8_graph(
     Returns:
         Names of the quantized tables.
     """
-    tables = int8_embedding(model)
+    tables = int4_embedding(model) + int8_embedding(model)
     smooth(model, smoothing_scales(schemes))
     shifted_gelu(model, ranges(schemes, "shifted"), codes, weights)
     constant_ranges = ranges(schemes, "static") if codes.steps > _FEW_STEPS else {}

@@ -13,12 +13,13 @@ from embedge.models.errors import BundleError
 from embedge.models.graph_file import (
     ALIGNMENT,
     EXTERNAL_BYTES,
+    MAPPED_BYTES,
     BlockTensor,
     read_graph,
     write_graphs,
 )
 
-ROWS = EXTERNAL_BYTES // 64 + 3
+ROWS = MAPPED_BYTES // 64 + 3
 VALUES = np.arange(ROWS * 16, dtype=np.float32).reshape(ROWS, 16)
 
 
@@ -61,6 +62,20 @@ def test_a_name_in_two_graphs_is_written_once_and_both_run_after_a_move(tmp_path
     shutil.move(first, second)
     np.testing.assert_array_equal(VALUES[:, :1], run(second / "one.onnx"))
     np.testing.assert_array_equal(3 * VALUES[:, :1], run(second / "two.onnx"))
+
+
+def test_small_constants_are_shared_by_their_bytes_and_not_by_their_name(tmp_path: Path) -> None:
+    rows = EXTERNAL_BYTES // 64
+    ones = np.ones((rows, 16), np.float32)
+    graphs = {
+        "one.onnx": graph_of({"offset": ir.tensor(ones, name="offset")}),
+        "two.onnx": graph_of({"offset": ir.tensor(2 * ones, name="offset")}),
+        "three.onnx": graph_of({"other": ir.tensor(2 * ones, name="other")}),
+    }
+    write_graphs(graphs, tmp_path)
+    assert (tmp_path / "weights.bin").stat().st_size == 2 * ones.nbytes
+    for name, factor in (("one", 1), ("two", 2), ("three", 2)):
+        np.testing.assert_array_equal(factor * ones[:, :1], run(tmp_path / f"{name}.onnx"))
 
 
 def test_large_constants_start_at_page_boundaries_and_small_ones_stay_in_the_proto(
