@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge.quantize.graph_edit import CONTRIB, GraphEdit
+from embedge.models.graph_edit import CONTRIB, GraphEdit
 from embedge.quantize.linears import Linear
 from embedge.quantize.trace import first_input, rank_of
 from embedge.quantize.weights import QuantizedWeight

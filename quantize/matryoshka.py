@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from embedge.quantize.graph_edit import GraphEdit, remove_unused
+from embedge.models.graph_edit import GraphEdit, remove_unused
 from embedge.quantize.trace import constant, first_input, producer
 
 EMBEDDING = "embedding"

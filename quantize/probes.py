@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from embedge.quantize.graph_edit import GraphEdit
+from embedge.models.graph_edit import GraphEdit
 from embedge.quantize.linears import Linear, find_linears
 from embedge.quantize.trace import rank_of
 

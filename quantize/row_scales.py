@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from embedge.quantize.graph_edit import GraphEdit
+from embedge.models.graph_edit import GraphEdit
 from embedge.quantize.trace import constant, first_input, producer
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge.models.graph_edit import GraphEdit
 from embedge.quantize.codes import ActivationCodes
-from embedge.quantize.graph_edit import GraphEdit
 from embedge.quantize.integer_product import (
     add_bias,
     as_rows,

@@ -2,6 +2,10 @@
 
 import onnx_ir as ir
 
+from embedge.models.graph_edit import constant as constant
+from embedge.models.graph_edit import first_input as first_input
+from embedge.models.graph_edit import producer as producer
+
 # Ops whose output has the shape of their first input.
 _SHAPE_KEEPING = {
     "Abs", "Cast", "Clip", "Dropout", "Erf", "Gelu", "Identity", "LayerNormalization", "Relu",
@@ -9,26 +13,6 @@ _SHAPE_KEEPING = {
     "DequantizeLinear", "BiasGelu", "FastGelu", "LpNormalization", "MultiHeadAttention",
 }  # fmt: skip
 _BROADCASTING = {"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal"}
-
-
-def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """Return the tensor behind an initializer or a Constant node, else None."""
-    if value is None:
-        return None
-    return ir.convenience.get_const_tensor(value)
-
-
-def producer(value: ir.Value, *op_types: str) -> ir.Node | None:
-    """Return the node that makes `value` if it has one of these types."""
-    node = value.producer()
-    return node if node is not None and node.op_type in op_types else None
-
-
-def first_input(node: ir.Node) -> ir.Value:
-    """Return the first input, which every op handled here has."""
-    value = node.inputs[0]
-    assert value is not None, f"{node.op_type} {node.name} has no first input"
-    return value
 
 
 def rank_of(value: ir.Value, depth: int = 64) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge.quantize.graph_edit import lazy
+from embedge.models.graph_edit import lazy
 from embedge.quantize.linears import Linear
 from embedge.quantize.trace import constant
 

@@ -1,4 +1,4 @@
-"""Inserting nodes and constants into a graph, with names that depend on nothing but the model."""
+"""Reading and changing a graph; new names depend on nothing but the model."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +9,26 @@ from numpy.typing import NDArray
 CONTRIB = "com.microsoft"
 
 Attribute = int | float | str | Sequence[int] | ir.TensorProtocol
+
+
+def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """Return the tensor behind an initializer or a Constant node, else None."""
+    if value is None:
+        return None
+    return ir.convenience.get_const_tensor(value)
+
+
+def producer(value: ir.Value, *op_types: str) -> ir.Node | None:
+    """Return the node that makes `value` if it has one of these types."""
+    node = value.producer()
+    return node if node is not None and node.op_type in op_types else None
+
+
+def first_input(node: ir.Node) -> ir.Value:
+    """Return the first input, which every op handled here has."""
+    value = node.inputs[0]
+    assert value is not None, f"{node.op_type} {node.name} has no first input"
+    return value
 
 
 class GraphEdit:
