@@ -15,8 +15,11 @@ Each class carries `code` (for records and JSON), `exit_code` (for the command) 
     ├── CheckpointError (ValueError)
     ├── ConfigError (ValueError)
     ├── SpaceMismatch (ValueError)
+    ├── IndexDamaged
+    ├── IndexLocked
     ├── MemoryBudgetError (MemoryError)
     ├── BackendError (RuntimeError)
+    ├── Overloaded
     └── Cancelled
 """
 
@@ -119,6 +122,21 @@ class SpaceMismatch(EmbedgeError, ValueError):
     http_status = 409
 
 
+class IndexDamaged(EmbedgeError):
+    """A file is no index of ours, is damaged, or was written by a newer version."""
+
+    code = "index_damaged"
+    exit_code = 6
+    http_status = 503
+
+
+class IndexLocked(EmbedgeError):
+    """Another process writes to the index; readers are never blocked."""
+
+    code = "index_locked"
+    http_status = 503
+
+
 class MemoryBudgetError(EmbedgeError, MemoryError):
     """`max_memory` cannot be met."""
 
@@ -131,6 +149,17 @@ class BackendError(EmbedgeError, RuntimeError):
     """ONNX Runtime failed, or a vector holds NaN or infinity."""
 
     code = "backend"
+
+
+class Overloaded(EmbedgeError):
+    """More work waits than the server takes; `retry_after` says when to come back, in seconds."""
+
+    code = "overloaded"
+    http_status = 429
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Cancelled(EmbedgeError):

@@ -45,8 +45,13 @@ class TextEncoder:
         self._prompts = prompts
         self._prefix_ids: dict[str, NDArray[np.int32]] = {}
 
-    def prepare(self, text: str, settings: EncodeSettings) -> Prepared:
+    def prepare(self, text: str, settings: EncodeSettings, *, keep_end: bool = False) -> Prepared:
         """Tokenize one text and split it if it is too long.
+
+        Args:
+            text: as the caller gave it.
+            settings: of the run.
+            keep_end: `truncate` keeps the last tokens instead of the first.
 
         Raises:
             TextTooLong: `long_text="error"` and it is.
@@ -58,12 +63,33 @@ class TextEncoder:
         prefix, body, has_text = self._tokenize(rest, prompt, settings)
         # A chunk has been measured already; should it still be too long, nothing is lost.
         mode: LongText = "mean" if settings.long_text == "chunk" else settings.long_text
-        windows, truncated = lay_out(prefix, body, settings.limits, mode)
+        windows, truncated = lay_out(prefix, body, settings.limits, mode, keep_end=keep_end)
+        return self._prepared(windows, truncated, prompt, empty=not has_text)
+
+    def prepare_ids(self, ids: "NDArray[np.int32]", settings: EncodeSettings) -> Prepared:
+        """Do as `prepare` with a text that comes as ids of this tokenizer, without special tokens.
+
+        Raises:
+            TextTooLong: as in `prepare`.
+        """
+        prompt = settings.prompt
+        prefix = self.prefix_tokens(prompt.prefix)
+        windows, truncated = lay_out(prefix, ids, settings.limits, settings.long_text)
+        return self._prepared(windows, truncated, prompt, empty=len(ids) == 0)
+
+    def _prepared(
+        self,
+        windows: list["NDArray[np.int32]"],
+        truncated: bool,
+        prompt: Prompt,
+        *,
+        empty: bool,
+    ) -> Prepared:
         info = TextInfo(
             n_tokens=sum(len(window) + self._tokens.n_special for window in windows),
             truncated=truncated,
             n_windows=len(windows),
-            empty=not has_text,
+            empty=empty,
             prefix=prompt.source,
             task=prompt.task,
         )
@@ -131,22 +157,36 @@ class TextEncoder:
             lengths, budget_tokens=settings.batch_tokens, max_texts=settings.batch_size
         ):
             cancel.raise_if_cancelled()
-            ids, mask = pad_batch([pieces[row] for row in batch], self._tokens)
-            # Always from the mean, never from the graph's own cut: every graph of a variant then
-            # gives the same bits at the same size.
-            pooled[batch] = self._engine.run(ids, mask, cancel)[1][:, : settings.dim]
+            pooled[batch] = self.pool([pieces[row] for row in batch], cancel)[:, : settings.dim]
             _require_finite(pooled[batch], [owner[row] for row in batch])
             for row in batch:
                 missing[owner[row]] -= 1
             finished = sum(missing[index] == 0 for index in {owner[row] for row in batch})
             on_batch(finished, sum(lengths[row] for row in batch))
-        return _join_windows(pooled, [len(text.windows) for text in texts], settings.normalize)
+        return join_windows(pooled, [len(text.windows) for text in texts], settings.normalize)
+
+    def pool(
+        self, windows: "Sequence[NDArray[np.int32]]", cancel: CancelToken
+    ) -> "NDArray[np.float32]":
+        """Run one batch and return the means before cut and unit length, (windows, hidden).
+
+        Always the mean, never the graph's own cut: every graph of a variant then gives the same
+        bits at the same size.
+
+        Raises:
+            Cancelled: inside the batch.
+            BackendError: the graph failed.
+        """
+        ids, mask = pad_batch(windows, self._tokens)
+        return self._engine.run(ids, mask, cancel)[1]
 
 
-def _join_windows(
+def join_windows(
     pooled: "NDArray[np.float32]", counts: Sequence[int], normalize: bool
 ) -> "NDArray[np.float32]":
     """Average the unit vectors of each text's windows and give the mean unit length again.
+
+    `pooled` (windows, dim) holds the windows of all texts in order, `counts` how many each has.
 
     Without `normalize` a vector keeps the length of its pooled mean, and a text of several windows
     the mean of their lengths, so that the direction never depends on the option.
@@ -181,10 +221,18 @@ def _norms(vectors: "NDArray[np.float32]") -> "NDArray[np.float32]":
     return norms
 
 
+def usable_rows(vectors: "NDArray[np.float32]") -> "NDArray[np.bool_]":
+    """Say which vectors (rows, dim) are finite and not all zeros, (rows,)."""
+    import numpy as np
+
+    usable: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
+    return usable
+
+
 def _require_finite(vectors: "NDArray[np.float32]", owners: Sequence[int]) -> None:
     import numpy as np
 
-    good = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
+    good = usable_rows(vectors)
     if not good.all():
         bad = sorted({owners[row] for row in np.flatnonzero(~good).tolist()})
         raise BackendError(

@@ -51,7 +51,12 @@ class Limits:
 
 
 def lay_out(
-    prefix: "NDArray[np.int32]", text: "NDArray[np.int32]", limits: Limits, mode: LongText
+    prefix: "NDArray[np.int32]",
+    text: "NDArray[np.int32]",
+    limits: Limits,
+    mode: LongText,
+    *,
+    keep_end: bool = False,
 ) -> tuple[list["NDArray[np.int32]"], bool]:
     """Split one tokenized text into sequences that fit.
 
@@ -61,6 +66,7 @@ def lay_out(
         limits: the token limit and the overlap of windows.
         mode: `mean` makes windows, `truncate` keeps the first tokens, `error` refuses. A text that
             fits is one sequence in every mode.
+        keep_end: `truncate` keeps the last tokens instead.
 
     Returns:
         The sequences without special tokens, and whether tokens were dropped.
@@ -74,7 +80,8 @@ def lay_out(
     if len(text) <= room:
         return [np.concatenate((prefix, text))], False
     if mode == "truncate":
-        return [np.concatenate((prefix, text[:room]))], True
+        kept = text[-room:] if keep_end else text[:room]
+        return [np.concatenate((prefix, kept))], True
     if mode == "mean":
         step = room - limits.overlap
         # The last window starts where the remaining text fits.
