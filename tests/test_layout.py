@@ -27,8 +27,8 @@ PUBLIC_NAMES = frozenset(
     """
     BackendError BundleError CancelToken Cancelled CheckpointError Chunk ConfigError Embedded
     Embedder EmbedgeError EncodeResult InputError InvalidOption MemoryBudgetError MissingExtra
-    ModelIntegrityError ModelNotFound OfflineError Overloaded ProgressEvent Space SpaceMismatch TextInfo
-    TextTooLong __version__
+    ModelIntegrityError ModelNotFound OfflineError Overloaded ProgressEvent Space SpaceMismatch
+    TextInfo TextTooLong __version__
     """.split()
 )
 
