@@ -33,18 +33,23 @@ from embedge.runtime.tasks import Prompts
 from embedge.runtime.tokens import Tokens
 
 
-class LoadOptions(TypedDict, total=False):
-    """Keyword arguments of `Embedder`; see there."""
+class OpenOptions(TypedDict, total=False):
+    """Keyword arguments of `Embedder` besides `dim`, which adapters call by other names."""
 
     revision: str | None
     variant: str
-    dim: int | None
     threads: int | None
     max_memory: int | str | None
     offline: bool | None
     cache_dir: str | Path | None
     verify: Verify
     spinning: bool
+
+
+class LoadOptions(OpenOptions, total=False):
+    """Keyword arguments of `Embedder`; see there."""
+
+    dim: int | None
 
 
 @dataclass(frozen=True)
