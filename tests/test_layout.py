@@ -26,9 +26,9 @@ needs_git = pytest.mark.skipif(not IN_GIT, reason="not a git checkout")
 PUBLIC_NAMES = frozenset(
     """
     BackendError BundleError CancelToken Cancelled CheckpointError Chunk ConfigError Embedded
-    Embedder EmbedgeError EncodeResult InputError InvalidOption MemoryBudgetError MissingExtra
-    ModelIntegrityError ModelNotFound OfflineError Overloaded ProgressEvent Space SpaceMismatch
-    TextInfo TextTooLong __version__
+    Embedder EmbedgeError EncodeResult Hit Index IndexDamaged IndexLocked InputError InvalidOption
+    MemoryBudgetError MissingExtra ModelIntegrityError ModelNotFound OfflineError Overloaded
+    ProgressEvent Space SpaceMismatch TextInfo TextTooLong __version__ open_index
     """.split()
 )
 
