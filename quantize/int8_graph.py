@@ -28,7 +28,7 @@ def int8_graph(
     schemes: Mapping[str, SiteScheme],
     codes: ActivationCodes,
     weights: WeightQuantizer,
-) -> list[str]:
+) -> dict[str, str]:
     """Quantize the word table and every linear; the rest stays in float.
 
     Args:
@@ -39,9 +39,10 @@ def int8_graph(
         weights: shared by the graphs of one bundle.
 
     Returns:
-        Names of the quantized tables.
+        The form of every quantized table, by name.
     """
-    tables = int4_embedding(model) + int8_embedding(model)
+    tables = dict.fromkeys(int4_embedding(model), "4-bit rows")
+    tables |= dict.fromkeys(int8_embedding(model), "int8 rows")
     smooth(model, smoothing_scales(schemes))
     shifted_gelu(model, ranges(schemes, "shifted"), codes, weights)
     constant_ranges = ranges(schemes, "static") if codes.steps > _FEW_STEPS else {}
@@ -56,8 +57,8 @@ def int8_graphs(
     schemes: Mapping[str, SiteScheme],
     sizes: Sequence[int],
     weights: WeightQuantizer,
-) -> tuple[dict[str, ir.Model], list[str]]:
-    """Return a graph per variant and size by file name, and the names of the quantized tables.
+) -> tuple[dict[str, ir.Model], dict[str, str]]:
+    """Return a graph per variant and size by file name, and the form of every quantized table.
 
     Args:
         read: gives a fresh copy of the float graph at full size.

@@ -1,7 +1,7 @@
 """What a quantization chose and what it cost: printed, and kept in the bundle's manifest."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class QuantizeReport:
         size_bytes: of all its files.
         schemes: what each site got, in graph order.
         kept_float: matrices that stay in float, with the reason.
-        tables: embedding tables stored as int8 rows.
+        tables: the form of every embedding table, `int8 rows` or `4-bit rows`, by name.
         tokens: calibration tokens.
         distances: per variant; empty if not measured.
         seconds: duration of `calibrate`, `quantize` and `measure`.
@@ -32,7 +32,7 @@ class QuantizeReport:
     size_bytes: int
     schemes: Mapping[str, SiteScheme]
     kept_float: Mapping[str, str]
-    tables: Sequence[str]
+    tables: Mapping[str, str]
     tokens: int
     distances: Mapping[Variant, Distance] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class QuantizeReport:
             "size_bytes": self.size_bytes,
             "sites": {site: scheme.to_json() for site, scheme in self.schemes.items()},
             "kept_float": dict(self.kept_float),
-            "tables": list(self.tables),
+            "tables": dict(self.tables),
             "tokens": self.tokens,
             "measured": {variant: d.to_json() for variant, d in self.distances.items()},
             "seconds": {phase: round(value, 2) for phase, value in self.seconds.items()},
@@ -63,8 +63,8 @@ class QuantizeReport:
             yield f"  {site}: {_method(scheme)}; {scheme.reason}"
         for name, reason in self.kept_float.items():
             yield f"  {name}: float; {reason}"
-        for table in self.tables:
-            yield f"  {table}: int8 rows"
+        for table, form in self.tables.items():
+            yield f"  {table}: {form}"
         for variant, distance in self.distances.items():
             yield from _distance_lines(variant, distance)
         times = ", ".join(f"{phase} {value:.1f} s" for phase, value in self.seconds.items())

@@ -98,7 +98,8 @@ def test_table_is_stored_in_half_the_bytes_and_gives_the_same_vectors(
 def test_quantized_bundle_keeps_the_four_bit_codes_in_every_graph(
     four_bit_bundle: Path, tmp_path: Path, run: Callable[..., Any], random_ids: Callable[..., Any]
 ) -> None:
-    quantize_bundle(four_bit_bundle, tmp_path / "int8", measure=False)
+    report = quantize_bundle(four_bit_bundle, tmp_path / "int8", measure=False)
+    assert f"  {WORDS}: 4-bit rows" in list(report.lines())
     ids = random_ids([5, 20], vocabulary=640)
     expected = run(read_graph(four_bit_bundle / "model.onnx"), ids)[0]
     for file in ("model.onnx", "model-avx2.onnx"):
