@@ -15,7 +15,13 @@ EXTRA_OF = {
     "safetensors": "export",
     "ml_dtypes": "export",
     "pyarrow": "arrow",
+    "pypdfium2": "docs",
+    "charset_normalizer": "docs",
+    "watchfiles": "watch",
 }
+
+FROZEN_PDF_WORD = "__read_pdfs__"
+"""First argument by which a frozen `embed` starts itself to read PDFs (extract/pdf_process.py)."""
 
 FAILURE, USAGE, SOME_FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 
@@ -26,6 +32,10 @@ def main() -> None:
 
     # numpy starts a thread per core when it loads; no command multiplies matrices with it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.argv[1:2] == [FROZEN_PDF_WORD]:
+        from embedge.runtime.extract.pdf_worker import main as read_pdfs
+
+        raise SystemExit(read_pdfs(int(sys.argv[2])))
     handle_signals()
     raise SystemExit(run(sys.argv[1:]))
 

@@ -52,7 +52,8 @@ class InputError(EmbedgeError):
     """One input (file, row, text) cannot be embedded; `code` says why.
 
     Codes: not_found, permission, is_directory, binary, encoding, path_encoding, empty,
-    no_text, too_large, limit, format, vanished, too_long, changed_while_reading, bad_row.
+    no_text, too_large, limit, format, vanished, too_long, changed_while_reading, bad_row,
+    missing_extra.
     """
 
     exit_code = 3

@@ -24,6 +24,8 @@ MAX_FILE_SIZE = 64 << 20
 STDIN = "-"
 
 _NEVER_ENTERED = ".git"
+# Unix hides names with a dot; Office hides the owner files of open documents on Windows only.
+_HIDDEN = (".", "~$")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def walk(
         include: patterns, one of which a file must match; all files when empty.
         exclude: patterns that no file, and no folder above it, may match.
         gitignore: leave out what `.gitignore` files leave out.
-        hidden: take names that start with a dot, too (never `.git`).
+        hidden: take names that start with a dot or `~$`, too (never `.git`).
         follow_symlinks: enter linked folders and read linked files.
         max_file_size: bytes.
 
@@ -235,7 +237,7 @@ class _Walk:
     def _is_considered(self, entry: os.DirEntry[str]) -> bool:
         if entry.name == _NEVER_ENTERED:
             return False
-        if entry.name.startswith(".") and not self.options.hidden:
+        if entry.name.startswith(_HIDDEN) and not self.options.hidden:
             return False
         return self.options.follow_symlinks or not entry.is_symlink()
 

@@ -1,6 +1,6 @@
 """Tiny real models with fixed seeds, exported once per run; no test downloads anything.
 
-`tests/` is not a package, so the two modules beside this file reach the tests as fixtures.
+`tests/` is not a package, so the modules beside this file reach the tests as fixtures.
 """
 
 import importlib.util
@@ -41,6 +41,12 @@ def checkpoints() -> ModuleType:
 def reference() -> ModuleType:
     """tests/reference.py: the model in float64 numpy."""
     return _load("reference")
+
+
+@pytest.fixture(scope="session")
+def documents() -> ModuleType:
+    """tests/documents.py: PDF, DOCX and EPUB files, good and bad."""
+    return _load("documents")
 
 
 @pytest.fixture(scope="session")

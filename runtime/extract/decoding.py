@@ -1,14 +1,15 @@
 """From bytes to text: strictly, or with an error that names the way out.
 
 Order: the user's encoding, a byte-order mark, UTF-16 or UTF-32 by where their zero bytes are,
-UTF-8, the encoding that the file declares (html). Nothing is guessed from letter statistics: a
-wrong guess gives plausible, wrong vectors.
+UTF-8, the encoding that the file declares (html), and with the extra `docs` a guess that refuses
+whatever is not clear: a wrong guess would give plausible, wrong vectors.
 """
 
 import codecs
 import re
 
 from embedge.models.errors import InputError, InvalidOption
+from embedge.runtime.extract.encoding_guess import guess_encoding
 from embedge.runtime.extract.registry import Source
 
 SAMPLE_BYTES = 1 << 16
@@ -61,10 +62,19 @@ def decode(source: Source, declared: str | None = None) -> tuple[str, str]:
             return wide_text, wide
     if _CONTROL.search(sample.decode("latin-1")) or source.data.startswith(b"%PDF-"):
         raise _binary(source)
+    return _decode_by_trial(source, declared)
+
+
+def _decode_by_trial(source: Source, declared: str | None) -> tuple[str, str]:
     for name in filter(None, ("utf-8", declared)):
         text = _try(source.data, name)
         if text is not None:
             return text, name
+    guess = guess_encoding(source.data)
+    if guess is not None:
+        text = _try(source.data, guess)
+        if text is not None:
+            return text, guess
     raise _undecodable(source)
 
 

@@ -5,6 +5,7 @@ imported when the first file of that format is read, so an optional library cost
 before.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -36,12 +37,12 @@ Reader = Callable[[Source], Document]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its suffixes, the bytes it starts with, and `module:function`."""
+    """A file format: its suffixes, `module:function`, and what its files start with (a pattern)."""
 
     name: str
     suffixes: frozenset[str]
     reader: str
-    magic: tuple[bytes, ...] = ()
+    magic: bytes = b""
 
     def load(self) -> Reader:
         """Import the function that reads this format."""
@@ -54,11 +55,17 @@ _HERE = "embedge.runtime.extract"
 PLAIN = Format("text", frozenset(), f"{_HERE}.plain:read_plain")
 """Whatever no other format claims: prose, configuration, source code."""
 
+# A zip file whose first member, unpacked, is the media type, as the format demands.
+_EPUB_START = rb"PK\x03\x04.{26}mimetypeapplication/epub\+zip"
+
 FORMATS = (
     Format("html", frozenset({".html", ".htm", ".xhtml"}), f"{_HERE}.web_page:read_html"),
     Format("csv", frozenset({".csv", ".tsv"}), f"{_HERE}.csv_rows:read_csv"),
     Format("json", frozenset({".json"}), f"{_HERE}.json_values:read_json"),
     Format("jsonl", frozenset({".jsonl", ".ndjson"}), f"{_HERE}.json_values:read_jsonl"),
+    Format("pdf", frozenset({".pdf"}), f"{_HERE}.pdf:read_pdf", rb"%PDF-"),
+    Format("docx", frozenset({".docx", ".docm", ".dotx"}), f"{_HERE}.docx:read_docx"),
+    Format("epub", frozenset({".epub"}), f"{_HERE}.epub:read_epub", _EPUB_START),
 )
 
 
@@ -68,7 +75,7 @@ def find_format(source: Source) -> Format:
         if source.suffix in each.suffixes:
             return each
     for each in FORMATS:
-        if each.magic and source.data.startswith(each.magic):
+        if each.magic and re.match(each.magic, source.data, re.DOTALL):
             return each
     return PLAIN
 

@@ -29,22 +29,38 @@ def read_html(source: Source) -> Document:
     Raises:
         InputError: `no_text`, `binary`, `encoding`.
     """
+    title, body, encoding = _read(source)
+    if not body:
+        raise InputError(f"{source.path} has markup but no text to embed", "no_text")
+    return Document(
+        text=body,
+        media_type="text/html",
+        kind="markdown",
+        encoding=encoding,
+        extractor="html/1",
+        title=title or None,
+    )
+
+
+def visible_text(source: Source) -> tuple[str, str]:
+    """Return title and text of a page that is part of another file; both may be empty.
+
+    Raises:
+        InputError: `binary`, `encoding`.
+    """
+    title, body, _ = _read(source)
+    return title, body
+
+
+def _read(source: Source) -> tuple[str, str, str]:
+    """Return title, text and encoding."""
     declared = _DECLARED.search(source.data[:2048])
     text, encoding = decode(source, declared.group(1).decode() if declared else None)
     page = _Page()
     page.feed(text)
     page.end()
-    body = page.text()
-    if not body:
-        raise InputError(f"{source.path} has markup but no text to embed", "no_text")
-    return Document(
-        text=without_lone_surrogates(body),
-        media_type="text/html",
-        kind="markdown",
-        encoding=encoding,
-        extractor="html/1",
-        title=without_lone_surrogates(_WHITE.sub(" ", page.title).strip()) or None,
-    )
+    title = _WHITE.sub(" ", page.title).strip()
+    return without_lone_surrogates(title), without_lone_surrogates(page.text()), encoding
 
 
 class _Page(HTMLParser):
