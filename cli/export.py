@@ -14,7 +14,7 @@ from embedge.cli.values import json_object, one_of
 from embedge.models.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from embedge.cli.pipeline import Converted
+    from embedge.cli.pipeline import Converted, ExportEngine
     from embedge.models.source import SourceOverrides
     from embedge.models.steps import StepProgress
 
@@ -46,6 +46,14 @@ Revision = Annotated[
         panel=MODEL, metavar="REV",
     ),
 ]  # fmt: skip
+EngineName = Annotated[
+    str,
+    option(
+        "--engine", panel=MODEL, metavar="NAME", choices=("native", "optimum", "onnx"),
+        help="native (default): Nomic's architecture; optimum: dense Hugging Face encoders "
+        "[optimum]; onnx: the model.onnx in SRC.",
+    ),
+]  # fmt: skip
 FlavorName = Annotated[
     str,
     option(
@@ -54,8 +62,12 @@ FlavorName = Annotated[
     ),
 ]  # fmt: skip
 Opset = Annotated[
-    int, option("--opset", help="Version of the standard operators (21).", panel=MODEL, metavar="N")
-]
+    int | None,
+    option(
+        "--opset", help="Version of the standard operators (native 21, optimum 18).",
+        panel=MODEL, metavar="N",
+    ),
+]  # fmt: skip
 KeepParent = Annotated[
     bool,
     option("--keep-parent", help="With int8: also keep the fp32 bundle, as OUT-fp32.", panel=MODEL),
@@ -106,8 +118,9 @@ def export_command(
     variant: Precision = "fp32",
     dim: Sizes = None,
     revision: Revision = None,
+    engine: EngineName = "native",
     flavor: FlavorName = "ort",
-    opset: Opset = 21,
+    opset: Opset = None,
     keep_parent: KeepParent = False,
     measure: Measure = True,
     name: Name = None,
@@ -125,7 +138,7 @@ def export_command(
     """Trace the checkpoint SRC to an ONNX bundle OUT.
 
     Only a hub id uses the network; an interrupted download goes on with the next call.
-    Needs the extra [export].
+    Needs the extra [export]; --engine optimum needs [optimum], best in an environment of its own.
     """
     from embedge.cli.progress_bar import progress_form, show_steps
     from embedge.models.source import SourceOverrides
@@ -134,6 +147,7 @@ def export_command(
         source=source,
         out=out,
         precision=one_of(variant, ("fp32", "int8"), "--variant"),
+        engine=one_of(engine, ("native", "optimum", "onnx"), "--engine"),
         flavor=one_of(flavor, ("ort", "standard"), "--flavor"),
         opset=opset,
         dims=tuple(dim or ()),
@@ -162,8 +176,9 @@ class ExportRequest:
     source: str
     out: Path
     precision: str
+    engine: str
     flavor: str
-    opset: int
+    opset: int | None
     dims: tuple[int, ...]
     keep_parent: bool
     measure: bool
@@ -188,12 +203,14 @@ def export(request: ExportRequest, progress: "StepProgress") -> "Converted":
         )
     if request.out.exists():
         raise InvalidOption(f"{request.out} exists already; choose another name or remove it first")
+    _check_engine(request)
     parent = request.out.with_name(f"{request.out.name}-fp32") if request.keep_parent else None
     checkpoint, overrides, is_download = _checkpoint(request, progress)
     converted = convert_checkpoint(
         checkpoint,
         request.out,
         precision="int8" if request.precision == "int8" else "fp32",
+        engine=engine_of(request.engine),
         dims=request.dims,
         source=overrides,
         flavor="standard" if request.flavor == "standard" else "ort",
@@ -205,6 +222,24 @@ def export(request: ExportRequest, progress: "StepProgress") -> "Converted":
     if is_download:
         shutil.rmtree(checkpoint)
     return converted
+
+
+def engine_of(name: str) -> "ExportEngine":
+    """Return the engine of that name; `one_of` has checked it."""
+    return "optimum" if name == "optimum" else "onnx" if name == "onnx" else "native"
+
+
+def _check_engine(request: ExportRequest) -> None:
+    """Find out before a download what would stop the conversion after it."""
+    if request.engine == "optimum":
+        from embedge.export.optimum_engine import require_optimum
+
+        require_optimum()
+    if request.engine == "onnx" and not Path(request.source).is_dir():
+        raise InvalidOption(
+            f"--engine onnx takes a folder with model.onnx, and {request.source} is none. Download "
+            f"the graph, config.json and tokenizer.json into one folder, or use --engine optimum."
+        )
 
 
 def _checkpoint(

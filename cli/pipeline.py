@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from embedge.quantize import QuantizeReport
 
 Precision = Literal["fp32", "int8"]
+ExportEngine = Literal["native", "optimum", "onnx"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ def convert_checkpoint(
     out: Path,
     *,
     precision: Precision,
+    engine: ExportEngine = "native",
     dims: Sequence[int] = (),
     source: "SourceOverrides | None" = None,
     flavor: Literal["ort", "standard"] = "ort",
-    opset: int = 21,
+    opset: int | None = None,
     checks: bool = True,
     calibrate: Sequence[Path] = (),
     measure: bool = True,
@@ -44,11 +46,13 @@ def convert_checkpoint(
         checkpoint: folder with config, tokenizer and safetensors weights.
         out: the bundle folder to make; it appears only when it is complete.
         precision: form of the weights.
+        engine: `native` traces Nomic's architecture, `optimum` dense encoders, `onnx` takes the
+            graph that the folder holds.
         dims: sizes that get a graph of their own (int8); none means all trained sizes.
         source: values that the folder does not give.
         flavor: `standard` writes no operator outside the ONNX standard.
-        opset: version of the standard operators.
-        checks: compare with published values where the source is the published revision.
+        opset: version of the standard operators; None takes the engine's own.
+        checks: compare with published values, or with what the graph was traced from.
         calibrate: texts to calibrate with instead of the packaged ones.
         measure: fix the ranges of `precision="int8"`, and for int8 measure the distance between
             the two bundles; a parent that is not kept needs no ranges.
@@ -56,21 +60,25 @@ def convert_checkpoint(
         progress: told about every step.
 
     Raises:
-        EmbedgeError: as `export_checkpoint` and `quantize_bundle`; nothing is left.
+        EmbedgeError: as `export_checkpoint`, `export_dense` and `quantize_bundle`; nothing is left.
     """
-    from embedge.export import export_checkpoint
 
     def export(place: Path) -> Bundle:
-        return export_checkpoint(
-            checkpoint,
-            place,
-            source=source,
-            flavor=flavor,
-            opset=opset,
-            checks=checks,
-            measure=measure and (precision == "fp32" or parent_out is not None),
-            progress=progress,
-        )
+        ranges = measure and (precision == "fp32" or parent_out is not None)
+        if engine == "native":
+            from embedge.export import export_checkpoint
+            from embedge.export.trace import DEFAULT_OPSET
+
+            return export_checkpoint(
+                checkpoint, place, source=source, flavor=flavor, opset=opset or DEFAULT_OPSET,
+                checks=checks, measure=ranges, progress=progress,
+            )  # fmt: skip
+        from embedge.export.dense import export_dense
+
+        return export_dense(
+            checkpoint, place, engine=engine, source=source, flavor=flavor, opset=opset,
+            checks=checks, measure=ranges, progress=progress,
+        )  # fmt: skip
 
     if precision == "fp32":
         return Converted(export(out), None)

@@ -3,11 +3,16 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import onnx_ir as ir
 
+from embedge.export.bundle_facts import (
+    fp32_manifest,
+    graph_metadata,
+    tokenizer_file,
+    tool_versions,
+)
 from embedge.export.documents import write_documents
 from embedge.export.parity import check_published
 from embedge.export.ranges import measure_output_ranges
@@ -20,21 +25,15 @@ from embedge.models.bundle import (
 )
 from embedge.models.checkpoint import Checkpoint, open_checkpoint
 from embedge.models.disk_space import require_space
-from embedge.models.errors import CheckpointError, InvalidOption
+from embedge.models.errors import InvalidOption
 from embedge.models.graph_file import write_graphs
-from embedge.models.manifest import GraphEntry, Json, Manifest
-from embedge.models.source import Source, SourceOverrides, read_source
-from embedge.models.space import Identity, canonical_json
+from embedge.models.manifest import Json, Manifest
+from embedge.models.source import SourceOverrides, read_source
 from embedge.models.steps import StepProgress, no_progress
-from embedge.runtime.cpu import cpu_model
 from embedge.runtime.selftest import write_selftest
-
-RECIPE = "fp32/1"
 
 # Protos, tokenizer and documents, beside the weights.
 _SMALL_FILES_BYTES = 64 * 1024 * 1024
-
-_TOOLS = ("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript")
 
 
 def export_checkpoint(
@@ -75,11 +74,18 @@ def export_checkpoint(
         raise InvalidOption(f"flavor {flavor!r} is unknown; choose one of {FLAVORS}")
     weights = open_checkpoint(checkpoint)
     known = read_source(checkpoint, weights.config, source)
-    tokenizer = _tokenizer(checkpoint)
+    tokenizer = tokenizer_file(checkpoint)
     needs = {"weights": weights.parameters * 4, "other files": _SMALL_FILES_BYTES}
     require_space(out.absolute().parent, needs)
     progress("hash checkpoint", 0, 1)
-    manifest = _manifest(weights, known, file_sha256(tokenizer), flavor, opset)
+    manifest = fp32_manifest(
+        known,
+        checkpoint_sha256=weights.sha256,
+        tokenizer_sha256=file_sha256(tokenizer),
+        full=weights.config.hidden,
+        architecture=_architecture(weights, flavor, opset),
+        tools=tool_versions(),
+    )
     progress("hash checkpoint", 1, 1)
     with new_bundle(out) as draft:
         graphs = _trace_all(weights, manifest, flavor, opset)
@@ -99,13 +105,6 @@ def export_checkpoint(
     return bundle
 
 
-def _tokenizer(folder: Path) -> Path:
-    path = folder / TOKENIZER_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{folder} has no {TOKENIZER_NAME}; copy it there from the model")
-    return path
-
-
 def _trace_all(
     weights: Checkpoint, manifest: Manifest, flavor: Flavor, opset: int
 ) -> dict[str, ir.Model]:
@@ -119,59 +118,9 @@ def _trace_all(
             opset=opset,
         )
         bind_weights(model, weights)
-        model.metadata_props.update(_metadata(manifest))
+        model.metadata_props.update(graph_metadata(manifest))
         graphs[entry.file] = model
     return graphs
-
-
-def _metadata(manifest: Manifest) -> dict[str, str]:
-    """What another runtime needs to use a proto; graphs made from this one may carry it too."""
-    identity = manifest.identity
-    return {
-        "embedge.name": manifest.name,
-        "embedge.revision": manifest.revision,
-        "embedge.license": manifest.license,
-        "embedge.pooling": identity.pooling,
-        "embedge.max_tokens": str(identity.max_tokens),
-        "embedge.trained_sizes": canonical_json(list(manifest.matryoshka)),
-        "embedge.prompts": canonical_json(dict(identity.prompts)),
-    }
-
-
-def _manifest(
-    weights: Checkpoint, source: Source, tokenizer_sha256: str, flavor: Flavor, opset: int
-) -> Manifest:
-    full = weights.config.hidden
-    identity = Identity(
-        checkpoint_sha256=weights.sha256,
-        tokenizer_sha256=tokenizer_sha256,
-        variant="fp32",
-        recipe=RECIPE,
-        pooling="mean",
-        dim=full,
-        normalized=True,
-        max_tokens=source.max_tokens,
-        prompts=dict(source.prompts),
-    )
-    return Manifest(
-        name=source.name,
-        short_name=source.short_name,
-        # A checkpoint without a published revision is named by its own bytes.
-        revision=source.revision or weights.sha256[:12],
-        license=source.license,
-        identity=identity,
-        recipes={"fp32": RECIPE},
-        graphs=tuple(
-            GraphEntry("fp32", dim, "model.onnx" if dim == full else f"model-{dim}.onnx")
-            for dim in source.matryoshka
-        ),
-        matryoshka=source.matryoshka,
-        prompt_aliases=dict(source.prompt_aliases),
-        architecture=_architecture(weights, flavor, opset),
-        floors=source.floors,
-        tools=_tools(),
-        sources=source.sources,
-    )
 
 
 def _architecture(weights: Checkpoint, flavor: Flavor, opset: int) -> Mapping[str, Json]:
@@ -193,8 +142,3 @@ def _architecture(weights: Checkpoint, flavor: Flavor, opset: int) -> Mapping[st
         "flavor": flavor,
         "opset": opset,
     }
-
-
-def _tools() -> dict[str, str]:
-    tools = {name: version(name) for name in ("embedge", *_TOOLS)}
-    return tools | {"cpu": cpu_model()}

@@ -21,16 +21,27 @@ def model_card(manifest: Manifest) -> str:
 def _head(manifest: Manifest) -> str:
     a = manifest.architecture
     sizes = ", ".join(str(size) for size in manifest.matryoshka)
+    vector = "the mean of the hidden states"
+    if manifest.identity.pooling == "cls":
+        vector = "the hidden state of the first token"
     return f"""# {manifest.name}
 
 Text embedding model: {a["parameters"]:,} parameters, {a["layers"]} layers of {a["hidden"]}
-features, {a["experts"]} experts of which each token uses {a["experts_per_token"]},
-{a["positions"]} positions. Licence: {manifest.license}. Revision: {manifest.revision}.
+{_kind(a)} Licence: {manifest.license}. Revision: {manifest.revision}.
 
-A vector is the mean of the hidden states, cut to its first features and scaled to unit length;
+A vector is {vector}, cut to its first features and scaled to unit length;
 compare by cosine. Trained sizes: {sizes}. Longest input: {manifest.identity.max_tokens} tokens,
 prefix and special tokens included.
 """
+
+
+def _kind(a: Mapping[str, Json]) -> str:
+    if not a["experts"]:
+        return f"features, dense, of the kind {a['kind']}."
+    return (
+        f"features, {a['experts']} experts of which each token uses {a['experts_per_token']},\n"
+        f"{a['positions']} positions."
+    )
 
 
 def _prompts(manifest: Manifest) -> str:
@@ -48,7 +59,8 @@ def _graphs(manifest: Manifest) -> str:
 
 def _inputs(manifest: Manifest) -> str:
     a = manifest.architecture
-    operators = "operators of ONNX Runtime" if a["flavor"] == "ort" else "standard operators only"
+    standard = a["flavor"] == "standard"
+    operators = "standard operators only" if standard else "operators of ONNX Runtime"
     return f"""Inputs `input_ids` and `attention_mask`: int64 (batch, sequence), right-padded.
 Outputs `embedding`: float32 (batch, size), cut and of unit length; `pooled`: float32
 (batch, {manifest.full_dim}), before both. Opset {a["opset"]}, {operators}.

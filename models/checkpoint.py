@@ -6,7 +6,7 @@ in one shows against the other.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,10 +76,7 @@ class Checkpoint:
     @cached_property
     def sha256(self) -> str:
         """Hash of the weights: of the one file, or of the sorted hex hashes of all shards."""
-        hashes = sorted(file_sha256(file.path) for file in self.files)
-        if len(hashes) == 1:
-            return hashes[0]
-        return hashlib.sha256("\n".join(hashes).encode("ascii")).hexdigest()
+        return weights_sha256([file.path for file in self.files])
 
     @property
     def parameters(self) -> int:
@@ -113,6 +110,14 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     files = tuple(TensorFile(path) for path in weight_files(folder))
     _require_contract(folder, config, files)
     return Checkpoint(folder, config, files)
+
+
+def weights_sha256(files: Sequence[Path]) -> str:
+    """Hash weights: of the one file, or of the sorted hex hashes of all."""
+    hashes = sorted(file_sha256(file) for file in files)
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("\n".join(hashes).encode("ascii")).hexdigest()
 
 
 def weight_files(folder: Path) -> list[Path]:

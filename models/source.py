@@ -4,9 +4,8 @@ The published model's values are built in. For any other checkpoint they come, f
 from flags, from the side file `embedge-source.json`, and from the files of Sentence Transformers.
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ import numpy as np
 from embedge.models.checkpoint import weight_files
 from embedge.models.config import EncoderConfig
 from embedge.models.errors import ConfigError
-from embedge.models.source_check import source_problems
+from embedge.models.pooling import Pooling, read_pooling
+from embedge.models.side_file import read_object
+from embedge.models.source_check import ModelSizes, source_problems
 from embedge.models.space import PROMPT_TASKS
 from embedge.models.tensor_file import TensorFile
 
@@ -40,6 +41,7 @@ class SourceOverrides:
     prompts: Mapping[str, str] | None = None
     prompt_aliases: Mapping[str, str] | None = None
     max_tokens: int | None = None
+    pooling: Pooling | None = None
     floors: Mapping[str, Mapping[str, float]] | None = None
     sources: tuple[Mapping[str, str], ...] | None = None
 
@@ -54,6 +56,7 @@ class Source:
         prompts: the prefix of each of the four tasks; empty where the model has none.
         prompt_aliases: other spellings of the tasks.
         max_tokens: longest input, special tokens included.
+        pooling: what makes one vector of the hidden states: their mean, or the first (`cls`).
         floors: binding quality floors per variant; empty unless the source declares them.
         sources: what the model was made from, with licences.
         is_published: these are the published weights of nomic-embed-text-v2-moe.
@@ -67,6 +70,7 @@ class Source:
     prompts: Mapping[str, str]
     prompt_aliases: Mapping[str, str] = field(default_factory=dict)
     max_tokens: int = 512
+    pooling: Pooling = "mean"
     floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sources: tuple[Mapping[str, str], ...] = ()
     is_published: bool = False
@@ -123,9 +127,19 @@ _PUBLISHED = Source(
 
 
 def read_source(
-    folder: Path, config: EncoderConfig, overrides: SourceOverrides | None = None
+    folder: Path,
+    config: ModelSizes,
+    overrides: SourceOverrides | None = None,
+    *,
+    poolings: Sequence[Pooling] = ("mean",),
 ) -> Source:
     """Collect what is known about the checkpoint in `folder`.
+
+    Args:
+        folder: the checkpoint.
+        config: its sizes.
+        overrides: values of flags, which win.
+        poolings: the kinds of pooling that the exporter can write.
 
     Raises:
         ConfigError: a value is impossible or contradicts the model; names every problem.
@@ -134,8 +148,9 @@ def read_source(
     if is_published(folder, config):
         source = _merge(_PUBLISHED, flags)
     else:
-        source = _merge(_merge(_from_folder(folder, config), _read_side_file(folder)), flags)
-    problems = source_problems(source, config)
+        known = _from_folder(folder, config, poolings)
+        source = _merge(_merge(known, _read_side_file(folder)), flags)
+    problems = source_problems(source, config, poolings)
     if problems:
         raise ConfigError(
             f"{folder}: {'; '.join(problems)}. Correct the flag, or {SIDE_FILE} in that folder."
@@ -143,7 +158,7 @@ def read_source(
     return source
 
 
-def is_published(folder: Path, config: EncoderConfig) -> bool:
+def is_published(folder: Path, config: ModelSizes) -> bool:
     """Say whether the folder holds the published weights: config, shape and the <pad> row."""
     if config != PUBLISHED_CONFIG:
         return False
@@ -185,12 +200,12 @@ def _short(name: str) -> str:
     return letters[:8] or "model"
 
 
-def _from_folder(folder: Path, config: EncoderConfig) -> Source:
-    _require_mean_pooling(folder)
+def _from_folder(folder: Path, config: ModelSizes, poolings: Sequence[Pooling]) -> Source:
     # A folder may be called anything; a model's name becomes part of paths.
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "model"
-    prompts, aliases = _prompts(_read_object(folder / "config_sentence_transformers.json"))
-    limit = _read_object(folder / "sentence_bert_config.json").get("max_seq_length")
+    prompts, aliases = _prompts(read_object(folder / "config_sentence_transformers.json"))
+    # Which vector this is decides before anything else.
+    pooling = read_pooling(folder, poolings)
     return Source(
         name=name,
         short_name=_short(name),
@@ -199,8 +214,19 @@ def _from_folder(folder: Path, config: EncoderConfig) -> Source:
         matryoshka=(config.hidden,),
         prompts=prompts,
         prompt_aliases=aliases,
-        max_tokens=limit if type(limit) is int else config.positions,
+        max_tokens=_longest_input(folder, config.positions),
+        pooling=pooling,
     )
+
+
+def _longest_input(folder: Path, positions: int) -> int:
+    """Return the limit of Sentence Transformers, else that of the tokenizer, else of the model."""
+    limit = read_object(folder / "sentence_bert_config.json").get("max_seq_length")
+    if type(limit) is int:
+        return limit
+    # Tokenizers without a limit write 10^30.
+    limit = read_object(folder / "tokenizer_config.json").get("model_max_length")
+    return limit if type(limit) is int and 0 < limit <= positions else positions
 
 
 def _prompts(raw: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
@@ -220,33 +246,8 @@ def _prompts(raw: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     return prompts, aliases
 
 
-def _require_mean_pooling(folder: Path) -> None:
-    modules = _read_json(folder / "modules.json")
-    kinds = [str(m.get("type", "")).rpartition(".")[2] for m in modules or []]
-    problems = [
-        f"modules.json names the module {kind}"
-        for kind in kinds
-        if kind not in ("Transformer", "Pooling", "Normalize")
-    ]
-    pooling = _read_object(folder / "1_Pooling" / "config.json")
-    if pooling.get("pooling_mode_mean_tokens") is False:
-        problems.append("1_Pooling/config.json does not ask for the mean of all tokens")
-    problems += [
-        f"1_Pooling/config.json has {key}"
-        for key, value in pooling.items()
-        if key.startswith("pooling_mode_") and key != "pooling_mode_mean_tokens" and value
-    ]
-    if pooling.get("include_prompt") is False:
-        problems.append("1_Pooling/config.json leaves the prompt out of the mean")
-    if problems:
-        raise ConfigError(
-            f"{folder}: {'; '.join(problems)}; only mean pooling over all tokens, prompt "
-            f"included, can be exported"
-        )
-
-
 def _read_side_file(folder: Path) -> SourceOverrides:
-    raw = dict(_read_object(folder / SIDE_FILE))
+    raw = dict(read_object(folder / SIDE_FILE))
     unknown = sorted(raw.keys() - {f.name for f in fields(SourceOverrides)})
     if unknown:
         raise ConfigError(
@@ -257,21 +258,3 @@ def _read_side_file(folder: Path) -> SourceOverrides:
         if isinstance(raw.get(key), list):
             raw[key] = tuple(raw[key])
     return SourceOverrides(**raw)
-
-
-def _read_object(path: Path) -> Mapping[str, Any]:
-    raw = _read_json(path)
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds {type(raw).__name__}, expected a JSON object")
-    return raw
-
-
-def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; correct or remove it") from error

@@ -1,24 +1,40 @@
 """Whether what was said about a checkpoint can be true; found before the long work begins."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from embedge.models.config import EncoderConfig
 from embedge.models.manifest_check import PLAIN_NAME
 from embedge.models.space import PROMPT_TASKS
 
 if TYPE_CHECKING:
+    from embedge.models.pooling import Pooling
     from embedge.models.source import Source
+
+
+class ModelSizes(Protocol):
+    """What a checkpoint's config says that the rest must agree with."""
+
+    @property
+    def hidden(self) -> int:
+        """Features of a hidden state."""
+
+    @property
+    def positions(self) -> int:
+        """Longest sequence that the model has positions for, in tokens."""
+
 
 # The variants that quantizing makes; fp32 is the form that they are measured against.
 _MEASURED = ("int8", "int8-avx2")
 
 
-def source_problems(source: "Source", config: EncoderConfig) -> list[str]:
+def source_problems(
+    source: "Source", config: ModelSizes, poolings: "Sequence[Pooling]"
+) -> list[str]:
     """Name every value that is impossible or contradicts the model."""
     return [
         *_name_problems(source),
         *_size_problems(source, config),
+        *_pooling_problems(source, poolings),
         *_prompt_problems(source),
         *_floor_problems(source),
         *_origin_problems(source),
@@ -40,7 +56,7 @@ def _name_problems(source: "Source") -> list[str]:
     return problems
 
 
-def _size_problems(source: "Source", config: EncoderConfig) -> list[str]:
+def _size_problems(source: "Source", config: ModelSizes) -> list[str]:
     problems = []
     sizes = source.matryoshka
     if not isinstance(sizes, tuple) or not all(type(size) is int for size in sizes):
@@ -54,6 +70,12 @@ def _size_problems(source: "Source", config: EncoderConfig) -> list[str]:
             f"max_tokens is {source.max_tokens!r}, expected 16 to {config.positions} (n_positions)"
         )
     return problems
+
+
+def _pooling_problems(source: "Source", poolings: "Sequence[Pooling]") -> list[str]:
+    if source.pooling in poolings:
+        return []
+    return [f"pooling is {source.pooling!r}, expected {' or '.join(poolings)}"]
 
 
 def _prompt_problems(source: "Source") -> list[str]:

@@ -102,7 +102,8 @@ def custom_task(prefix: str, prompts: Mapping[str, str]) -> str:
     """Name the task of a verbatim prefix: one of the table, `none`, or `custom:` and a hash."""
     if prefix == "":
         return "none"
-    for task, known in prompts.items():
-        if known == prefix:
+    # Where tasks share a prefix it means retrieval first, whose two sides compare.
+    for task in ("document", "query", *prompts):
+        if prompts.get(task) == prefix:
             return task
     return f"custom:{short_hash(prefix)}"

@@ -67,6 +67,8 @@ class Prompts:
         """
         for prefix, task in self._own:
             if text.startswith(prefix):
+                if prefix == asked.prefix:  # several tasks may share a prefix
+                    task = asked.task
                 self._warn_if_other(task, asked)
                 return Prompt(prefix, task, "own"), text[len(prefix) :]
         return asked, text
