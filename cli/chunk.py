@@ -7,10 +7,11 @@ import typer
 
 from embedge.cli import SOME_FAILED
 from embedge.cli.chunking import Chunker
-from embedge.cli.documents import FolderGlob, list_files
+from embedge.cli.documents import list_files
 from embedge.cli.embed_options import EmbedOptions, task_and_prefix
 from embedge.cli.embed_run import until_first_failure
 from embedge.cli.flag_groups import with_flags
+from embedge.cli.folder_globs import FolderGlobCommand, FolderGlobs, folder_globs
 from embedge.cli.messages import say
 from embedge.cli.options import (
     OUTPUT,
@@ -29,7 +30,6 @@ from embedge.cli.options import (
 from embedge.cli.output.json_records import JsonArray, JsonLines
 from embedge.cli.output.resume import Finished
 from embedge.cli.output.target import open_target
-from embedge.cli.plain_help import PlainCommand
 from embedge.cli.records import FailedInput, Input, Record, failure_record
 from embedge.cli.values import one_of
 
@@ -40,7 +40,7 @@ def chunk_command(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="PATH", help="Files, folders, or - for stdin.")
     ] = None,
-    folder_glob: FolderGlob = None,
+    files_of: FolderGlobs = None,
     format: Annotated[
         str,
         option(
@@ -73,7 +73,7 @@ def chunk_command(
     options = EmbedOptions(
         task=name, prefix=prefix, long_text="chunk", max_tokens=max_tokens, overlap=overlap
     )
-    files = list_files(paths or [], folder_glob, walk)
+    files = list_files(paths or [], folder_globs(files_of), walk)
     chunker = _open_chunker(model, cache_dir, options)
     inputs: Iterator[Input] = files.inputs(chunker, Finished(), None)
     if not keep_going:
@@ -99,7 +99,7 @@ def chunk_command(
 
 def register(app: typer.Typer) -> None:
     """Add `embed chunk`."""
-    app.command("chunk", cls=PlainCommand)(with_flags(chunk_command))
+    app.command("chunk", cls=FolderGlobCommand)(with_flags(chunk_command))
 
 
 def _open_chunker(model: str | None, cache_dir: "CacheDir", options: EmbedOptions) -> Chunker:

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from embedge.cli.bulk import open_input
 from embedge.cli.chunking import Chunker
 from embedge.cli.interrupt import waiting_for_input
-from embedge.cli.options import INPUT, WalkFlags, option
+from embedge.cli.options import WalkFlags
 from embedge.cli.output.resume import Finished
 from embedge.cli.output.sidecar import InputLog
 from embedge.cli.records import FailedInput, Input, TextInput
@@ -21,13 +21,6 @@ from embedge.models.errors import InputError, InvalidOption
 if TYPE_CHECKING:
     from embedge.runtime.extract import Document
     from embedge.runtime.walk import FailedFile, FoundFile
-
-FolderGlob = Annotated[
-    tuple[str, str] | None,
-    option(
-        "--files", help="The files of folder DIR that match GLOB.", panel=INPUT, metavar="DIR GLOB"
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -96,21 +89,21 @@ class FileList:
 
 
 def list_files(
-    paths: Sequence[str], folder_glob: tuple[str, str] | None, flags: WalkFlags
+    paths: Sequence[str], folder_globs: Sequence[tuple[str, str]], flags: WalkFlags
 ) -> FileList:
     """Find the files that the arguments and filters select.
 
     Raises:
         InvalidOption: nothing was named, or a pattern or size is not valid.
     """
-    if not paths and folder_glob is None:
+    if not paths and not folder_globs:
         raise InvalidOption("no file or folder given; name one, as in `embed files docs`")
     from embedge.runtime.walk import walk
 
     limit = size_in_bytes(flags.max_file_size, "--max-file-size")
     items = walk(
         paths,
-        files=[folder_glob] if folder_glob else [],
+        files=folder_globs,
         include=flags.include,
         exclude=flags.exclude,
         gitignore=flags.gitignore,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedge.cli.chunking import Chunker
-from embedge.cli.documents import FolderGlob, list_files
+from embedge.cli.documents import list_files
 from embedge.cli.embed_command import EmbedJob, run_embedding
 from embedge.cli.embed_options import embed_options
 from embedge.cli.flag_groups import with_flags
+from embedge.cli.folder_globs import FolderGlobCommand, FolderGlobs, folder_globs
 from embedge.cli.options import (
     INPUT,
     ModelFlags,
@@ -21,7 +22,6 @@ from embedge.cli.options import (
     option,
 )
 from embedge.cli.output.session import OutputSession, choose_output
-from embedge.cli.plain_help import PlainCommand
 from embedge.cli.records import Input
 from embedge.models.errors import InvalidOption
 
@@ -33,7 +33,7 @@ def files_command(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="PATH", help="Files, folders, or - for stdin.")
     ] = None,
-    folder_glob: FolderGlob = None,
+    files_of: FolderGlobs = None,
     replay: Annotated[
         Path | None,
         option(
@@ -58,12 +58,12 @@ def files_command(
     if replay is not None:
         from embedge.cli.replay import replay as run_again
 
-        if paths or folder_glob:
+        if paths or files_of:
             raise InvalidOption("--replay brings its own files; leave the paths out")
         return run_again(replay)
     options = embed_options(vectors, model, default_long_text="chunk")
     choice = choose_output(output, default_format="jsonl")
-    files = list_files(paths or [], folder_glob, walk)
+    files = list_files(paths or [], folder_globs(files_of), walk)
 
     def read(embedder: "Embedder", session: OutputSession) -> Iterator[Input]:
         chunker = Chunker.of_embedder(embedder, options) if options.long_text == "chunk" else None
@@ -87,4 +87,4 @@ def files_command(
 
 def register(app: typer.Typer) -> None:
     """Add `embed files`."""
-    app.command("files", cls=PlainCommand)(with_flags(files_command))
+    app.command("files", cls=FolderGlobCommand)(with_flags(files_command))

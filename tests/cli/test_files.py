@@ -89,8 +89,28 @@ def test_filters_and_explicit_files(embed, folder):
     assert {record["path"] for record in done.records} == {"docs/a.md"}
     done = embed("docs/c.txt", "docs", "--exclude", "*.txt", "--exclude", "*.bin")
     assert {record["path"] for record in done.records} == {"docs/c.txt", "docs/a.md"}
-    done = embed("files", "--files", "docs", "[ac].*")
-    assert {record["path"] for record in done.records} == {"docs/a.md", "docs/c.txt"}
+
+
+def test_files_of_folders_that_match_can_be_given_several_times(embed, folder):
+    done = embed(
+        "files", "--files", "docs", "a.*", "--files=docs", "[cf].txt", "--exclude", "f.txt"
+    )
+    assert [record["path"] for record in done.records] == ["docs/a.md", "docs/c.txt"]
+    assert embed("chunk", "--files", "docs", "a.*").records[0]["path"] == "docs/a.md"
+    done = embed("files", "--files", "docs")
+    assert done.code == 2
+    assert "--files docs needs a pattern" in done.error
+
+
+def test_values_of_other_options_are_never_taken_for_the_flag(embed, folder):
+    done = embed("files", "--prefix", "--files", "docs/a.md", "docs/c.txt")
+    assert [record["path"] for record in done.records] == ["docs/a.md", "docs/c.txt"]
+    assert embed("files", "--", "--files", "docs/a.md").records[0]["path"] == "--files"
+
+
+def test_the_variable_names_folder_and_pattern(embed, folder):
+    done = embed("files", EMBED_FILES="docs a.*")
+    assert [record["path"] for record in done.records] == ["docs/a.md"]
 
 
 def test_encoding_is_honoured(embed, folder):
@@ -118,7 +138,7 @@ def test_a_file_that_went_away_after_the_walk_is_a_failed_input(folder, tiny_bun
     from embedge.cli.output.resume import Finished
 
     monkeypatch.chdir(folder)
-    files = list_files(["a.md", "c.txt"], None, WalkFlags())
+    files = list_files(["a.md", "c.txt"], [], WalkFlags())
     (folder / "a.md").unlink()
     inputs = list(files.inputs(None, Finished(), None))
     assert [getattr(one, "code", None) for one in inputs] == ["vanished", None]
