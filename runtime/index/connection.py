@@ -104,6 +104,22 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_outdated(path: Path) -> bool:
+    """Tell whether an existing file has an older schema, which a writer converts.
+
+    Raises:
+        IndexDamaged: the file is no index, is damaged, or comes from a newer version.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        with damage_named(path):
+            connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+            _check_identity(connection, path)
+            return 0 < _version(connection) < SCHEMA_VERSION
+    finally:
+        connection.close()
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Write everything in the block, or nothing."""

@@ -1,11 +1,34 @@
 """`Index`: the public face of the folder index."""
 
-from collections.abc import Callable, Sequence
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedge.models.errors import InvalidOption
 from embedge.runtime.cancel import CancelToken
-from embedge.runtime.index.connection import default_path
+from embedge.runtime.index.connection import (
+    connect_writer,
+    damage_named,
+    default_path,
+    is_outdated,
+)
+from embedge.runtime.index.folder_runs import (
+    Confirm,
+    Move,
+    NewFolder,
+    Watch,
+    add_folder,
+    plan_update,
+    undone_unless_kept,
+    update_collections,
+)
+from embedge.runtime.index.garbage import collect_garbage
+from embedge.runtime.index.locking import writer_lock
+from embedge.runtime.index.pool import Readers, no_index
+from embedge.runtime.index.removal import remove
 from embedge.runtime.index.results import (
     FileEntry,
     GcReport,
@@ -16,14 +39,17 @@ from embedge.runtime.index.results import (
     UpdateReport,
     VerifyReport,
 )
-from embedge.runtime.index.rows import Selection
+from embedge.runtime.index.rows import Selection, find_collections
+from embedge.runtime.index.runs import logged_run
+from embedge.runtime.index.search import SearchRequest, search
+from embedge.runtime.index.space_models import ModelChoice, SpaceModels
+from embedge.runtime.index.status import list_files, read_status
+from embedge.runtime.index.vector_search import VectorSearch
+from embedge.runtime.index.verify import verify_index
 from embedge.runtime.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from embedge.runtime.embedder import Embedder
-
-Confirm = Callable[[Plan], bool]
-"""Shown a plan, says whether to go on; asked only when much would be embedded."""
 
 
 def open_index(
@@ -91,7 +117,24 @@ class Index:
         """Take the arguments of `open_index`; `path` is absolute."""
         self.path = path
         self.readonly = readonly
-        self._given = (embedder, model, variant, dim, threads, cache_dir)
+        self._models = SpaceModels(
+            ModelChoice(
+                embedder=embedder,
+                model=model,
+                variant=variant,
+                dim=dim,
+                threads=threads,
+                cache_dir=Path(cache_dir) if cache_dir is not None else None,
+            )
+        )
+        self._readers = Readers(path)
+        self._vectors = VectorSearch(path, writable=not readonly, threads=threads)
+        if readonly:
+            with self._readers.borrow():  # says at once what is wrong with the file
+                pass
+        elif path.exists() and is_outdated(path):
+            with self._writing():
+                pass
 
     def __enter__(self) -> "Index":
         return self
@@ -101,6 +144,8 @@ class Index:
 
     def close(self) -> None:
         """Close files and the models that the index opened itself."""
+        self._readers.close()
+        self._models.close()
 
     def add(
         self,
@@ -136,7 +181,23 @@ class Index:
             ModelNotFound: the model is not on this machine.
             Cancelled: the token was used.
         """
-        raise NotImplementedError
+        folder = _absolute(path)
+        if not os.path.isdir(folder):
+            raise InvalidOption(
+                f"{path} is no folder; name one, and choose files in it with --include"
+            )
+        watch = Watch(confirm=confirm, progress=progress, cancel=cancel or CancelToken())
+        with self._writing(create=True) as connection:
+            wanted = NewFolder(
+                path=folder,
+                collection=collection,
+                selection=selection,
+                replaces=None if replaces is None else _absolute(replaces),
+                cut=Move(max_tokens=max_tokens, overlap=overlap),
+            )
+            report = add_folder(connection, self._models, wanted, watch)
+            self._refresh(connection)
+        return report
 
     def update(
         self,
@@ -168,7 +229,19 @@ class Index:
         Raises:
             As `add`.
         """
-        raise NotImplementedError
+        watch = Watch(confirm=confirm, progress=progress, cancel=cancel or CancelToken())
+        with self._writing() as connection:
+            report = update_collections(
+                connection,
+                self._models,
+                collections,
+                move=Move(to=to, max_tokens=max_tokens, overlap=overlap),
+                rescan=rescan,
+                accept_empty=[_absolute(each) for each in accept_empty],
+                watch=watch,
+            )
+            self._refresh(connection)
+        return report
 
     def plan(
         self,
@@ -181,7 +254,10 @@ class Index:
         cancel: CancelToken | None = None,
     ) -> Plan:
         """Say what `update` with the same arguments would do; writes nothing."""
-        raise NotImplementedError
+        move = Move(to=to, max_tokens=max_tokens, overlap=overlap)
+        watch = Watch(progress=progress, cancel=cancel or CancelToken())
+        with self._readers.borrow() as connection:
+            return plan_update(connection, self._models, collections, move, watch)
 
     def search(
         self,
@@ -212,19 +288,32 @@ class Index:
                 and goes on with words.
             SpaceMismatch: opened with a model of another space.
         """
-        raise NotImplementedError
+        request = SearchRequest(
+            query=query,
+            limit=limit,
+            mode=mode,
+            collections=collections,
+            min_score=min_score,
+            path=path,
+            explain=explain,
+        )
+        with self._readers.borrow() as connection:
+            return search(connection, self._models, self._vectors, request)
 
     def status(self, *, errors: bool = False) -> IndexStatus:
         """Say what the index holds; `errors` lists the files that could not be read."""
-        raise NotImplementedError
+        with self._readers.borrow() as connection:
+            return read_status(connection, self.path, self._models, errors=errors, recall={})
 
     def ls(self, collections: Sequence[str] | None = None) -> list[FileEntry]:
         """List the files of collections by path."""
-        raise NotImplementedError
+        with self._readers.borrow() as connection:
+            return list_files(connection, find_collections(connection, collections))
 
     def collections(self) -> list[str]:
         """Return the names of all collections."""
-        raise NotImplementedError
+        with self._readers.borrow() as connection:
+            return [each.name for each in find_collections(connection)]
 
     def remove(self, name_or_path: str | Path) -> int:
         """Remove a collection, or a folder or file; vectors stay until `gc`.
@@ -235,7 +324,8 @@ class Index:
         Raises:
             InvalidOption: the index knows neither.
         """
-        raise NotImplementedError
+        with self._writing() as connection, logged_run(connection, "rm"):
+            return remove(connection, str(name_or_path))
 
     def verify(
         self,
@@ -251,8 +341,42 @@ class Index:
             progress: as in `add`.
             cancel: as in `add`.
         """
-        raise NotImplementedError
+        with self._writing() as connection, undone_unless_kept(connection):
+            return verify_index(
+                connection,
+                self._models,
+                deep=deep,
+                progress=progress,
+                cancel=cancel or CancelToken(),
+            )
 
     def gc(self, *, grace_days: float = 30.0, dry_run: bool = False) -> GcReport:
         """Remove vectors without text and files missing for longer than the grace time."""
-        raise NotImplementedError
+        with self._writing() as connection, ExitStack() as log:
+            if not dry_run:
+                log.enter_context(logged_run(connection, "gc"))
+            return collect_garbage(connection, self.path, grace_days=grace_days, dry_run=dry_run)
+
+    @contextmanager
+    def _writing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """Be the one writer; a missing index is made by `add`, and refused by everything else."""
+        if not create and not self.path.exists():
+            raise no_index(self.path)
+        if self.readonly:
+            raise InvalidOption(f"{self.path} was opened read-only; open it without `readonly`")
+        with writer_lock(self.path):
+            connection = connect_writer(self.path)
+            try:
+                with damage_named(self.path):
+                    yield connection
+            finally:
+                connection.close()
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        """Write the coarse caches, so that the next search need not."""
+        for space in {each.space for each in find_collections(connection)}:
+            self._vectors.load(connection, space)
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(os.path.expanduser(path))

@@ -41,7 +41,7 @@ class Hit:
 
     Attributes:
         rank: from 1.
-        score: sum of 1 / (60 + rank) over the lists that hold it; the cosine with mode `vector`.
+        score: sum of 1 / (60 + rank) over the lists that hold it.
         cosine: with the query, or None where it is not known (text not embedded yet).
         path: absolute, `/` separated.
         chunk: number of the passage in its file, from 0.
