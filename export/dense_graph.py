@@ -15,7 +15,7 @@ import onnx_ir as ir
 from embedge.export.dense_norms import join_layer_norms
 from embedge.models.errors import ConfigError
 from embedge.models.graph_edit import GraphEdit, constant, first_input, remove_unused
-from embedge.models.graph_file import read_graph
+from embedge.models.graph_file import EXTERNAL_BYTES, read_graph
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 
@@ -51,6 +51,8 @@ def read_dense_graph(path: Path, hidden: int) -> tuple[ir.Model, ir.Value]:
         raise ConfigError(f"{path} would be computed wrongly: {'; '.join(problems)}")
     if model.graph.opset_imports.get("", 0) < _LEAST_OPSET:
         model = _converted(model, path)
+    # Shapes among them are read when the graph is checked, before any weight file is.
+    _in_memory(model, EXTERNAL_BYTES)
     states = _hidden_states(model.graph, path)
     model.graph.outputs.clear()
     _without_token_types(model.graph)
@@ -109,10 +111,11 @@ def _converted(model: ir.Model, path: Path) -> ir.Model:
     return ir.from_proto(proto)
 
 
-def _in_memory(model: ir.Model) -> ir.Model:
+def _in_memory(model: ir.Model, below: float = float("inf")) -> ir.Model:
+    """Read constants of fewer bytes than `below` from the weight file."""
     for name, value in model.graph.initializers.items():
         tensor = constant(value)
-        if isinstance(tensor, ir.ExternalTensor):
+        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes < below:
             value.const_value = ir.tensor(np.array(tensor.numpy()), name=name)
     return model
 

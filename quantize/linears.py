@@ -8,6 +8,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from embedge.quantize.trace import constant, first_input, is_gelu, producer, rank_of
+from embedge.quantize.unexplained import unexplained_weights
 
 Kind = Literal["norm", "gelu", "other"]
 
@@ -85,8 +86,11 @@ TWIN_SUFFIX = ".smoothed"
 
 
 def find_linears(graph: ir.Graph) -> Linears:
-    """List the linears of `graph`; routers stay in float, because a flipped expert costs most."""
-    found, kept = [], {}
+    """List the linears of `graph`; routers stay in float, because a flipped expert costs most.
+
+    A weight that is multiplied in another way is named in `kept_float`, too.
+    """
+    found, kept = [], dict(unexplained_weights(graph))
     for node in graph:
         if node.op_type not in {"MatMul", "Gemm"} or node.domain:
             continue

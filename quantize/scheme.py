@@ -99,8 +99,15 @@ def choose_schemes(
             largest = float(max(peaks.calibration.max(), peaks.validation.max()))
             schemes[site] = SiteScheme("shifted", f"GELU output up to {largest:.3g}", 0.0, largest)
         else:
-            schemes[site] = SiteScheme("row", "its input comes from neither a norm nor a GELU")
+            schemes[site] = SiteScheme("row", _unexplained(group[0]))
     return schemes
+
+
+def _unexplained(linear: Linear) -> str:
+    """Name the node whose output has no calibrated range."""
+    node = linear.source.producer()
+    made_by = "an input of the graph" if node is None else f"{node.op_type} {node.name}"
+    return f"its input comes from {made_by}, neither a norm nor a GELU"
 
 
 def _norm_scheme(

@@ -71,7 +71,7 @@ def _smooth_group(edit: GraphEdit, group: Sequence[Linear], scale: Float32) -> N
         for number, rows in enumerate(linear.gathers):
             x = edit.op("Gather", [x, rows], f"{linear.name}.smoothed_rows.{number}", axis=0)
         linear.node.replace_input_with(0, x)
-        _scale_weight(linear, scale)
+        _scale_weight(edit, linear, scale)
 
 
 def _twin(edit: GraphEdit, source: ir.Value, scale: Float32) -> ir.Value:
@@ -91,11 +91,13 @@ def _twin(edit: GraphEdit, source: ir.Value, scale: Float32) -> ir.Value:
     return twin
 
 
-def _scale_weight(linear: Linear, scale: Float32) -> None:
+def _scale_weight(edit: GraphEdit, linear: Linear, scale: Float32) -> None:
     tensor = constant(linear.weight)
     assert tensor is not None
     factor = scale[None, :] if linear.transposed else scale[:, None]
     shape = tuple(int(size) for size in tensor.shape)  # type: ignore[arg-type]  # constants have fixed shapes
-    linear.weight.const_value = lazy(
-        lambda: tensor.numpy() * factor, ir.DataType.FLOAT, shape, str(linear.weight.name)
-    )
+    scaled = lazy(lambda: tensor.numpy() * factor, ir.DataType.FLOAT, shape, linear.name)
+    if linear.name == linear.weight.name:
+        linear.weight.const_value = scaled
+    else:  # other layers read the same weight behind norms of their own
+        linear.node.replace_input_with(1, edit.lazy_constant(linear.name, scaled))

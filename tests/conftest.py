@@ -50,6 +50,18 @@ def documents() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def dense_graphs() -> ModuleType:
+    """tests/dense_graphs.py: a tiny BERT-like model in float64, and its files."""
+    return _load("dense_graphs")
+
+
+@pytest.fixture(scope="session")
+def int8_sites() -> ModuleType:
+    """tests/int8_sites.py: the products of an int8 graph in numpy."""
+    return _load("int8_sites")
+
+
+@pytest.fixture(scope="session")
 def make_checkpoint(
     checkpoints: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
