@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from embedge.cli.models_bundle import bundle_command
 from embedge.cli.options import (
     MODEL,
     CacheDir,
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
         ("verify", verify_command),
         ("rm", rm_command),
         ("path", path_command),
+        ("bundle", bundle_command),
         ("use", use_command),
     ):
         models.command(name, cls=PlainCommand)(command)
@@ -76,7 +78,10 @@ def show_command(name: Name, cache_dir: CacheDir = None, as_json: Json = False) 
 def pull_command(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME|HUB_ID", help="nomic-embed-text-v2-moe, or maker/model."),
+        typer.Argument(
+            metavar="NAME|HUB_ID|COPY",
+            help="nomic-embed-text-v2-moe, maker/model, or what `models bundle` wrote.",
+        ),
     ],
     revision: Annotated[
         str | None,
@@ -127,9 +132,11 @@ def pull_command(
 ) -> None:
     """Download a model, export and quantize it, and keep it in the store.
 
-    An interrupted download goes on with the next call. Needs the extra [export].
+    An interrupted download goes on with the next call. Needs the extra [export]. A folder or zip of
+    `embed models bundle` is installed from there, without network and extra.
     """
     from embedge.cli.model_report import described, description
+    from embedge.cli.models_bundle import install_copy
     from embedge.cli.progress_bar import progress_form, show_steps
     from embedge.cli.pull import PullOptions, pull
     from embedge.models.manifest import read_manifest
@@ -145,7 +152,7 @@ def pull_command(
         cache_dir=cache_dir,
     )
     with show_steps(progress_form(progress, quiet=quiet), no_color=no_color) as steps:
-        pulled = pull(name, options, progress=steps)
+        pulled = install_copy(name, cache_dir) or pull(name, options, progress=steps)
     report = described(pulled.path, read_manifest(pulled.path)) | {"is_new": pulled.is_new}
     print(json.dumps(report, indent=1, ensure_ascii=False) if as_json else description(report))
 
