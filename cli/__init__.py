@@ -15,6 +15,12 @@ EXTRA_OF = {
     "safetensors": "export",
     "ml_dtypes": "export",
     "pyarrow": "arrow",
+    "cyclonedx": "sbom",
+    "mcp": "mcp",
+    "ray": "ray",
+    "prometheus_client": "server",
+    "starlette": "server",
+    "uvicorn": "server",
     "pypdfium2": "docs",
     "charset_normalizer": "docs",
     "watchfiles": "watch",
@@ -69,12 +75,13 @@ def with_default_command(arguments: Sequence[str], commands: Collection[str]) ->
 def _dispatch(arguments: list[str]) -> int:
     import typer
 
-    from embedge.cli.app import COMMANDS, build_app, build_group
+    from embedge.cli.app import ALIASES, COMMANDS, build_app, build_group
 
     _use_utf8()
     if "_EMBED_COMPLETE" in os.environ:  # asked by the shell: names to complete
         build_app()(prog_name="embed")
-    words = with_default_command(arguments, COMMANDS)
+    words = [ALIASES.get(word, word) for word in arguments[:1]] + arguments[1:]
+    words = with_default_command(words, COMMANDS)
     group = build_group(only=words[0] if words and words[0] in COMMANDS else None)
     try:
         with group.make_context("embed", words) as ctx:

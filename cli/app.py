@@ -19,6 +19,8 @@ COMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.files",
     "embedge.cli.chunk",
     "embedge.cli.similar",
+    "embedge.cli.index",
+    "embedge.cli.search",
     "embedge.cli.models",
     "embedge.cli.export",
     "embedge.cli.quantize",
@@ -50,6 +52,9 @@ def _top(
 
 COMMANDS = tuple(module.rpartition(".")[2] for module in COMMAND_MODULES)
 """Names of the commands: each module is named like its command."""
+
+ALIASES = {"query": "search"}
+"""Other names of commands, as people know them from other tools."""
 
 
 def build_app(only: str | None = None) -> typer.Typer:

@@ -86,7 +86,7 @@ def _bar(no_color: bool) -> "Iterator[ProgressCallback]":
 
         def show(event: "ProgressEvent") -> None:
             if event.event in ("start", "progress"):
-                by_file = event.files_total is not None
+                by_file = event.files_total is not None and event.chunks_total is None
                 bar.update(
                     task,
                     total=event.files_total if by_file else event.chunks_total,

@@ -224,7 +224,7 @@ def _is_of(header: bytes, space: SpaceRow) -> bool:
     fields = _HEADER.unpack(header)
     magic, schema, fingerprint, generation, _first, _last, _count, width, crc = fields
     unsigned = _HEADER.pack(*fields[:-1], 0)
-    return (
+    return bool(
         crc == zlib.crc32(unsigned)
         and magic == _MAGIC
         and schema == SCHEMA_VERSION

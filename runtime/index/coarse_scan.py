@@ -62,8 +62,7 @@ class CoarseScan:
         import numpy as np
 
         (sums,) = self._open().run(None, {"x": codes, "q": query[:, None]})
-        integers: NDArray[np.int32] = np.asarray(sums)[:, 0]
-        return integers
+        return np.asarray(sums, dtype=np.int32)[:, 0]
 
     def _open(self) -> "Session":
         with self._lock:

@@ -55,7 +55,8 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """
     make_private_folder(path.parent)
     make_private_file(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    address = f"file:{quote(str(path.absolute()))}"  # as an address, so that ATTACH takes others
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
     try:
         with damage_named(path):
             _prepare_writer(connection, path)

@@ -38,12 +38,13 @@ def collect_garbage(
         grace_days: since the mark, or since the file was first missed.
         dry_run: only count.
     """
-    before_ms = now_ms() - int(grace_days * _DAY_MS)
+    now = now_ms()
+    before_ms = now - int(grace_days * _DAY_MS)
     with undone_unless_kept(connection) as keep:
         n_files = _delete_files(connection, before_ms)
         sets = _sets(connection)
         n_chunks, chunk_bytes = _delete_chunkings(connection, sets)
-        marked = _mark(connection, sets)
+        marked = _mark(connection, sets, now)
         n_vectors, vector_bytes = _delete_vectors(connection, before_ms)
         n_roots = connection.execute(
             "DELETE FROM roots WHERE id NOT IN (SELECT root_id FROM collection_roots)"
@@ -111,7 +112,7 @@ def _delete_chunkings(connection: sqlite3.Connection, sets: list[_Set]) -> tuple
     return int(count), int(size)
 
 
-def _mark(connection: sqlite3.Connection, sets: list[_Set]) -> int:
+def _mark(connection: sqlite3.Connection, sets: list[_Set], now: int) -> int:
     """Mark vectors that no chunk of a collection in their space refers to; unmark the others."""
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS used_vectors(id INTEGER PRIMARY KEY)")
     connection.execute("DELETE FROM temp.used_vectors")
@@ -133,7 +134,7 @@ def _mark(connection: sqlite3.Connection, sets: list[_Set]) -> int:
     return connection.execute(
         "INSERT INTO orphans SELECT id, ? FROM vectors WHERE id NOT IN"
         " (SELECT id FROM temp.used_vectors) ON CONFLICT DO NOTHING",
-        (now_ms(),),
+        (now,),
     ).rowcount
 
 
@@ -156,7 +157,7 @@ def _give_back_pages(connection: sqlite3.Connection) -> int:
     )
     if free * _FREE_SHARE <= total:
         return 0
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    connection.executescript("PRAGMA incremental_vacuum")  # steps through all pages, not one
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     left = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
     return (free - left) * size

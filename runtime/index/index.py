@@ -42,7 +42,7 @@ from embedge.runtime.index.results import (
 from embedge.runtime.index.rows import Selection, find_collections
 from embedge.runtime.index.runs import logged_run
 from embedge.runtime.index.search import SearchRequest, search
-from embedge.runtime.index.space_models import ModelChoice, SpaceModels
+from embedge.runtime.index.space_models import ModelChoice, NewSet, SpaceModels
 from embedge.runtime.index.status import list_files, read_status
 from embedge.runtime.index.vector_search import VectorSearch
 from embedge.runtime.index.verify import verify_index
@@ -62,6 +62,7 @@ def open_index(
     dim: int | None = None,
     threads: int | None = None,
     cache_dir: str | Path | None = None,
+    new_set: NewSet | None = None,
 ) -> "Index":
     """Open an index, or name one that `add` will make.
 
@@ -77,6 +78,7 @@ def open_index(
         dim: length of the vectors.
         threads: for embedding and scanning.
         cache_dir: the model store.
+        new_set: model, variant and size of new collections, where the three above say nothing.
 
     Raises:
         IndexDamaged: the file is no index, is damaged, or comes from a newer version.
@@ -91,6 +93,7 @@ def open_index(
         dim=dim,
         threads=threads,
         cache_dir=cache_dir,
+        new_set=new_set,
     )
 
 
@@ -113,6 +116,7 @@ class Index:
         dim: int | None = None,
         threads: int | None = None,
         cache_dir: str | Path | None = None,
+        new_set: NewSet | None = None,
     ) -> None:
         """Take the arguments of `open_index`; `path` is absolute."""
         self.path = path
@@ -125,6 +129,7 @@ class Index:
                 dim=dim,
                 threads=threads,
                 cache_dir=Path(cache_dir) if cache_dir is not None else None,
+                new_set=new_set,
             )
         )
         self._readers = Readers(path)
@@ -133,7 +138,7 @@ class Index:
             with self._readers.borrow():  # says at once what is wrong with the file
                 pass
         elif path.exists() and is_outdated(path):
-            with self._writing():
+            with self.writing():
                 pass
 
     def __enter__(self) -> "Index":
@@ -187,7 +192,7 @@ class Index:
                 f"{path} is no folder; name one, and choose files in it with --include"
             )
         watch = Watch(confirm=confirm, progress=progress, cancel=cancel or CancelToken())
-        with self._writing(create=True) as connection:
+        with self.writing(create=True) as connection:
             wanted = NewFolder(
                 path=folder,
                 collection=collection,
@@ -230,7 +235,7 @@ class Index:
             As `add`.
         """
         watch = Watch(confirm=confirm, progress=progress, cancel=cancel or CancelToken())
-        with self._writing() as connection:
+        with self.writing() as connection:
             report = update_collections(
                 connection,
                 self._models,
@@ -324,7 +329,7 @@ class Index:
         Raises:
             InvalidOption: the index knows neither.
         """
-        with self._writing() as connection, logged_run(connection, "rm"):
+        with self.writing() as connection, logged_run(connection, "rm"):
             return remove(connection, str(name_or_path))
 
     def verify(
@@ -341,7 +346,7 @@ class Index:
             progress: as in `add`.
             cancel: as in `add`.
         """
-        with self._writing() as connection, undone_unless_kept(connection):
+        with self.writing() as connection, undone_unless_kept(connection):
             return verify_index(
                 connection,
                 self._models,
@@ -352,13 +357,19 @@ class Index:
 
     def gc(self, *, grace_days: float = 30.0, dry_run: bool = False) -> GcReport:
         """Remove vectors without text and files missing for longer than the grace time."""
-        with self._writing() as connection, ExitStack() as log:
+        with self.writing() as connection, ExitStack() as log:
             if not dry_run:
                 log.enter_context(logged_run(connection, "gc"))
             return collect_garbage(connection, self.path, grace_days=grace_days, dry_run=dry_run)
 
     @contextmanager
-    def _writing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a read-only connection, for reports that this class does not have."""
+        with self._readers.borrow() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
         """Be the one writer; a missing index is made by `add`, and refused by everything else."""
         if not create and not self.path.exists():
             raise no_index(self.path)

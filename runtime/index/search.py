@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from embedge.models.errors import InvalidOption, ModelNotFound
+from embedge.models.errors import InvalidOption
 from embedge.runtime.ignore_files import compile_patterns
 from embedge.runtime.index.fusion import fuse
 from embedge.runtime.index.live import LIVE_CHUNKS
@@ -14,7 +14,7 @@ from embedge.runtime.index.reading import shown_path
 from embedge.runtime.index.results import MODES, Explanation, Hit, Mode, Place
 from embedge.runtime.index.rows import CollectionRow, SpaceRow, find_collections
 from embedge.runtime.index.snippets import make_snippet
-from embedge.runtime.index.space_models import SpaceModels
+from embedge.runtime.index.space_models import CollectionModelMissing, SpaceModels
 from embedge.runtime.index.targets import remembered_bundle
 from embedge.runtime.index.text_search import Terms, TextMatch, search_text
 from embedge.runtime.index.vector_search import (
@@ -128,7 +128,7 @@ def _embed(
     name = group[0].name
     try:
         embedder = models.for_space(space, name, remembered_bundle(connection, space))
-    except ModelNotFound as error:
+    except CollectionModelMissing as error:
         if request.mode == "vector" or request.min_score is not None:
             raise
         warnings.warn(f"searching by words only: {error}", stacklevel=4)

@@ -16,15 +16,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewSet:
+    """The user's defaults (settings, variables), which say nothing about what exists."""
+
+    model: str | None = None
+    variant: str | None = None
+    dim: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """What the caller asked for; None everywhere lets each collection use its own model."""
+    """What the caller asked for; None everywhere lets each collection use its own model.
+
+    `new_set` is what a new collection gets where nothing was asked for.
+    """
 
     embedder: "Embedder | None" = None
     model: str | None = None
     variant: str | None = None
     dim: int | None = None
+    new_set: "NewSet | None" = None
     threads: int | None = None
     cache_dir: Path | None = None
+
+
+class CollectionModelMissing(ModelNotFound):
+    """The model that a collection was embedded with is not on this machine."""
 
 
 class SpaceModels:
@@ -43,8 +60,10 @@ class SpaceModels:
         choice = self._choice
         if choice.embedder is not None and model is None:
             return choice.embedder
-        wanted = model or choice.model or default_model()
-        return self._open(wanted, choice.variant or "auto", choice.dim)
+        fallback = choice.new_set or NewSet()
+        wanted = model or choice.model or fallback.model or default_model()
+        variant = choice.variant or fallback.variant or "auto"
+        return self._open(wanted, variant, choice.dim or fallback.dim)
 
     def for_space(self, space: SpaceRow, collection: str, hint: str | None) -> "Embedder":
         """Return the embedder whose vectors compare with those of a collection.
@@ -181,8 +200,8 @@ def _repair(collection: str) -> str:
     return f"Leave the model out, or move it with `embed index update -C {collection} --to MODEL`."
 
 
-def _missing(space: SpaceRow, collection: str) -> ModelNotFound:
-    return ModelNotFound(
+def _missing(space: SpaceRow, collection: str) -> CollectionModelMissing:
+    return CollectionModelMissing(
         f"collection {collection!r} was embedded with {space.model} revision {space.revision} "
         f"({space.fingerprint}), which is not on this machine. Search by words works "
         f"(--mode text); embed it with another model with "

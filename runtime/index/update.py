@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from embedge.models.errors import InputError, ModelNotFound
+from embedge.models.errors import InputError
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.index.connection import now_ms, transaction
 from embedge.runtime.index.embedding import EmbeddingRun, Pending, embed_pending, find_pending
@@ -31,7 +31,7 @@ from embedge.runtime.index.rows import CollectionRow
 from embedge.runtime.index.runs import count_in_run, logged_run
 from embedge.runtime.index.scan import Scan, state_of
 from embedge.runtime.index.scan_writing import write_scan
-from embedge.runtime.index.space_models import SpaceModels
+from embedge.runtime.index.space_models import CollectionModelMissing, SpaceModels
 from embedge.runtime.index.targets import Target, finish_move, remember_bundle, remembered_bundle
 from embedge.runtime.progress import ProgressCallback, ProgressMeter
 
@@ -54,7 +54,7 @@ class _Totals:
     tokens: int = 0
     errors: int = 0
     warnings: list[str] = field(default_factory=list)
-    missing_models: list[ModelNotFound] = field(default_factory=list)
+    missing_models: list[CollectionModelMissing] = field(default_factory=list)
 
 
 def run_update(
@@ -168,7 +168,7 @@ class _Update:
             return True
         try:
             embedder = self._embedder(job)
-        except ModelNotFound as error:
+        except CollectionModelMissing as error:
             self.totals.missing_models.append(error)
             return False
         cutter = Cutter(embedder.loaded.tokens, job.target.spec)
@@ -229,7 +229,7 @@ class _Update:
     def _embed(self, job: Job, texts: Pending, meter: ProgressMeter) -> bool:
         try:
             embedder = self._embedder(job)
-        except ModelNotFound as error:
+        except CollectionModelMissing as error:
             self.totals.missing_models.append(error)
             return False
         run = EmbeddingRun(self._connection, self._run_id, meter, self._cancel)

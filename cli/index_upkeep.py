@@ -1,0 +1,102 @@
+"""`embed index rm`, `verify` and `gc`."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from embedge.cli.flag_groups import with_flags
+from embedge.cli.index_flags import INDEX, IndexFlags, IndexModelFlags, the_index
+from embedge.cli.interrupt import cancelling
+from embedge.cli.options import DryRun, option
+from embedge.cli.plain_help import PlainCommand
+from embedge.cli.progress_bar import progress_form, show_progress
+from embedge.models.errors import IndexDamaged, InvalidOption
+
+_DAYS = {"s": 1 / 86_400, "m": 1 / 1_440, "h": 1 / 24, "d": 1.0, "w": 7.0}
+
+
+def register(index: typer.Typer) -> None:
+    """Add the three commands."""
+    index.command("rm", cls=PlainCommand)(with_flags(rm_command))
+    index.command("verify", cls=PlainCommand)(with_flags(verify_command))
+    index.command("gc", cls=PlainCommand)(with_flags(gc_command))
+
+
+def rm_command(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", help="A collection, or a folder or file of one.")
+    ],
+    *,
+    index: IndexFlags,
+) -> None:
+    """Take a collection, folder or file out of the index; vectors stay until `gc`."""
+    with the_index(index) as opened:
+        count = opened.remove(name)
+    if index.json:
+        print(json.dumps({"removed": name, "files": count}, ensure_ascii=False))
+    else:
+        print(f"removed {name}: {count:,} files; their vectors stay until `embed index gc`")
+
+
+def verify_command(
+    deep: Annotated[
+        bool, option("--deep", help="Embed a sample again and compare.", panel=INDEX)
+    ] = False,
+    *,
+    model: IndexModelFlags,
+    index: IndexFlags,
+) -> None:
+    """Check the index: SQLite's own tests, the full text, our hashes; exit 6 on a problem."""
+    from embedge.runtime.cancel import CancelToken
+
+    form = progress_form(index.progress, quiet=index.quiet)
+    cancel = CancelToken()
+    with (
+        the_index(index, model) as opened,
+        show_progress(form, no_color=index.no_color) as callback,
+        cancelling(cancel),
+    ):
+        report = opened.verify(deep=deep, progress=callback, cancel=cancel)
+        path = opened.path
+    if index.json:
+        print(json.dumps(asdict(report), ensure_ascii=False))
+    elif not report.problems:
+        sample = f", {report.resampled} embedded again" if deep else ""
+        print(f"ok  {report.chunks:,} passages, {report.vectors:,} vectors{sample}")
+    if report.problems:
+        raise IndexDamaged(
+            f"{path}: {'; '.join(report.problems)}. Bring back a copy, or remove the file and add "
+            "the folders again."
+        )
+
+
+def gc_command(
+    grace: Annotated[
+        str,
+        option(
+            "--grace", help="How long things are kept, as in 30d, 12h or 0d; default: 30d.",
+            panel=INDEX, metavar="TIME",
+        ),
+    ] = "30d",
+    dry_run: DryRun = False,
+    *,
+    index: IndexFlags,
+) -> None:  # fmt: skip
+    """Forget vectors without text, and files missing for longer than the grace time."""
+    from embedge.cli.index_tables import gc_line
+
+    with the_index(index) as opened:
+        report = opened.gc(grace_days=_days(grace), dry_run=dry_run)
+    print(json.dumps(asdict(report)) if index.json else gc_line(report))
+
+
+def _days(value: str) -> float:
+    number, unit = value[:-1], value[-1:]
+    try:
+        if unit in _DAYS and float(number) >= 0:
+            return float(number) * _DAYS[unit]
+    except ValueError:
+        pass
+    raise InvalidOption(f"--grace {value!r} is no time; write 30d, 12h or 0d")
