@@ -56,6 +56,7 @@ def read_dense_graph(path: Path, hidden: int) -> tuple[ir.Model, ir.Value]:
     states = _hidden_states(model.graph, path)
     model.graph.outputs.clear()
     _without_token_types(model.graph)
+    _without_identities(model.graph, states)
     remove_unused_but(model.graph, states)
     _name_weights(model.graph)
     states = join_layer_norms(model, states)
@@ -64,6 +65,13 @@ def read_dense_graph(path: Path, hidden: int) -> tuple[ir.Model, ir.Value]:
         node.metadata_props.clear()  # source lines of the exporting machine
         node.doc_string = None
     return model, states
+
+
+def _without_identities(graph: ir.Graph, kept: ir.Value) -> None:
+    """Read weights themselves: exporters write equal ones once and point to them."""
+    for node in graph:
+        if node.op_type == "Identity" and node.outputs[0] is not kept:
+            ir.convenience.replace_all_uses_with(node.outputs[0], first_input(node))
 
 
 def remove_unused_but(graph: ir.Graph, kept: ir.Value) -> None:
