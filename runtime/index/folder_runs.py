@@ -118,6 +118,38 @@ def update_collections(
     )  # fmt: skip
 
 
+def take_in(
+    connection: sqlite3.Connection,
+    models: SpaceModels,
+    write: Callable[[], Sequence[str]],
+    *,
+    kind: str,
+    watch: Watch,
+) -> UpdateReport:
+    """Make collections in one go and index them, or leave the index as it was.
+
+    Args:
+        connection: a writer's.
+        models: open the embedders.
+        write: makes collections with their folders, and returns their names.
+        kind: of the run, for the log.
+        watch: asked before much is embedded.
+
+    Raises:
+        As `Index.add`.
+    """
+    with undone_unless_kept(connection) as keep:
+        collections = find_collections(connection, write())
+        jobs = [Job(each, current_target(connection, each)) for each in collections]
+        found = _scan(connection, jobs, watch)
+        _ask(connection, models, jobs, found, watch)
+        keep()
+    return run_update(
+        connection, models, jobs, found,
+        kind=kind, progress=watch.progress, cancel=watch.cancel,
+    )  # fmt: skip
+
+
 def plan_update(
     connection: sqlite3.Connection,
     models: SpaceModels,

@@ -103,6 +103,7 @@ class Index:
     Attributes:
         path: of the database file.
         readonly: nothing is written.
+        models: opens the models of the collections.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Index:
         """Take the arguments of `open_index`; `path` is absolute."""
         self.path = path
         self.readonly = readonly
-        self._models = SpaceModels(
+        self.models = SpaceModels(
             ModelChoice(
                 embedder=embedder,
                 model=model,
@@ -150,7 +151,7 @@ class Index:
     def close(self) -> None:
         """Close files and the models that the index opened itself."""
         self._readers.close()
-        self._models.close()
+        self.models.close()
 
     def add(
         self,
@@ -200,7 +201,7 @@ class Index:
                 replaces=None if replaces is None else _absolute(replaces),
                 cut=Move(max_tokens=max_tokens, overlap=overlap),
             )
-            report = add_folder(connection, self._models, wanted, watch)
+            report = add_folder(connection, self.models, wanted, watch)
             self._refresh(connection)
         return report
 
@@ -238,7 +239,7 @@ class Index:
         with self.writing() as connection:
             report = update_collections(
                 connection,
-                self._models,
+                self.models,
                 collections,
                 move=Move(to=to, max_tokens=max_tokens, overlap=overlap),
                 rescan=rescan,
@@ -262,7 +263,7 @@ class Index:
         move = Move(to=to, max_tokens=max_tokens, overlap=overlap)
         watch = Watch(progress=progress, cancel=cancel or CancelToken())
         with self._readers.borrow() as connection:
-            return plan_update(connection, self._models, collections, move, watch)
+            return plan_update(connection, self.models, collections, move, watch)
 
     def search(
         self,
@@ -303,12 +304,12 @@ class Index:
             explain=explain,
         )
         with self._readers.borrow() as connection:
-            return search(connection, self._models, self._vectors, request)
+            return search(connection, self.models, self._vectors, request)
 
     def status(self, *, errors: bool = False) -> IndexStatus:
         """Say what the index holds; `errors` lists the files that could not be read."""
         with self._readers.borrow() as connection:
-            return read_status(connection, self.path, self._models, errors=errors, recall={})
+            return read_status(connection, self.path, self.models, errors=errors, recall={})
 
     def ls(self, collections: Sequence[str] | None = None) -> list[FileEntry]:
         """List the files of collections by path."""
@@ -349,7 +350,7 @@ class Index:
         with self.writing() as connection, undone_unless_kept(connection):
             return verify_index(
                 connection,
-                self._models,
+                self.models,
                 deep=deep,
                 progress=progress,
                 cancel=cancel or CancelToken(),
