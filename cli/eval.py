@@ -108,6 +108,13 @@ Markdown = Annotated[
     Path | None,
     option("--markdown", help="Write the report to FILE as well.", panel=OUTPUT, metavar="FILE"),
 ]
+Record = Annotated[
+    Path | None,
+    option(
+        "--record", panel=OUTPUT, metavar="OUT",
+        help="Write a copy of the model to OUT whose manifest and card carry these scores.",
+    ),
+]  # fmt: skip
 NoCache = Annotated[
     bool, option("--no-cache", help="Keep no vectors for the next run.", panel=OUTPUT)
 ]
@@ -128,6 +135,7 @@ def eval_command(
     batch_tokens: BatchTokens = None,
     threads: Threads = None,
     markdown: Markdown = None,
+    record: Record = None,
     no_cache: NoCache = False,
     cache_dir: CacheDir = None,
     *,
@@ -162,12 +170,16 @@ def eval_command(
         cache_dir=cache_dir,
         keep_vectors=not no_cache,
     )
+    if record is not None:
+        _check_record(record, plan.models)
     found = find_tasks(places, only=tasks or (), cross_lingual=cross_lingual)
     if not run.quiet:
         for path in found.ignored:
             print(f"embed: {path} is neither bitext nor STS, ignored", file=sys.stderr)
     result = _evaluate(found.tasks, plan, run)
     _print(result, markdown, as_json=run.json)
+    if record is not None:
+        _write_record(result, plan.models[0], record, cache_dir)
 
 
 def register(app: typer.Typer) -> None:
@@ -202,6 +214,28 @@ def _print(result: "Evaluation", markdown: Path | None, *, as_json: bool) -> Non
         print(json.dumps(report, ensure_ascii=False, indent=1))
     else:
         print(table, end="")
+
+
+def _check_record(out: Path, models: list[str]) -> None:
+    """Say before the long work what could not be written after it."""
+    if len(models) > 1:
+        raise InvalidOption(
+            f"--record {out} keeps the scores of one model, and {len(models)} are given; "
+            f"run them one by one"
+        )
+    if out.exists() or out.is_symlink():
+        raise InvalidOption(f"--record {out} exists already; remove it or choose another folder")
+
+
+def _write_record(result: "Evaluation", model: str, out: Path, cache_dir: Path | None) -> None:
+    from embedge.models.bundle import open_bundle
+    from embedge.models.quality_record import copy_with_scores
+    from embedge.models.store import find_model
+    from embedge.runtime.quality.report import recorded_scores
+
+    copy_with_scores(
+        open_bundle(find_model(model, cache_dir=cache_dir)), out, recorded_scores(result)
+    )
 
 
 def _default_model() -> str:

@@ -1,6 +1,6 @@
 """`card.md`: what a bundle is and what it was measured to do, for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from embedge.models.manifest import Json, Manifest
@@ -13,6 +13,8 @@ def model_card(manifest: Manifest) -> str:
     parts = [_head(manifest), _prompts(manifest), _graphs(manifest), _inputs(manifest)]
     if "against_parent" in manifest.measured:
         parts.append(_measured(manifest))
+    if "evaluation" in manifest.measured:
+        parts.append(_evaluation(manifest))
     if manifest.sources:
         parts.append(_sources(manifest))
     return "\n".join(parts)
@@ -85,6 +87,35 @@ def _measured(manifest: Manifest) -> str:
             "",
         ]
     )
+
+
+def _evaluation(manifest: Manifest) -> str:
+    """Averages per data set, as `embed eval --record` measured them on this bundle."""
+    groups = cast("Mapping[str, Mapping[str, Json]]", manifest.measured["evaluation"])
+    columns: dict[tuple[str, str], None] = {}
+    for group in groups.values():
+        for variant, by_size in cast("Mapping[str, Mapping[str, Json]]", group["points"]).items():
+            columns |= dict.fromkeys((variant, size) for size in by_size)
+    ordered = sorted(columns, key=lambda column: (column[0], -int(column[1] or 0)))
+    rows = []
+    for name, group in groups.items():
+        points = cast("Mapping[str, Mapping[str, Json]]", group["points"])
+        cells = [points.get(variant, {}).get(size, "") for variant, size in ordered]
+        rows.append(f"| {name} | {group['measure']} | {group['tasks']} | {_cells(cells)} |")
+    return "\n".join(
+        [
+            "Measured with `embed eval` on this bundle, in points (values times 100):",
+            "",
+            f"| Tasks | Measure | Number | {_cells([' '.join(c).strip() for c in ordered])} |",
+            "|---" * (3 + len(ordered)) + "|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _cells(values: Sequence[Json]) -> str:
+    return " | ".join(str(value) for value in values)
 
 
 def _sources(manifest: Manifest) -> str:

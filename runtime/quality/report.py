@@ -68,6 +68,28 @@ def difference(outcome: Outcome, reference: Outcome) -> tuple[float, float, floa
     return outcome.measures[main] - reference.measures[main], low, high
 
 
+def recorded_scores(evaluation: Evaluation) -> dict[str, Json]:
+    """Return averages per group in the form that a bundle's manifest keeps, in points."""
+    return {
+        row.name: {
+            "kind": row.kind,
+            "measure": MAIN_MEASURE[row.kind],
+            "tasks": row.n_tasks,
+            "points": _points(evaluation, row),
+        }
+        for row in group_rows(evaluation)
+    }
+
+
+def _points(evaluation: Evaluation, row: Row) -> dict[str, dict[str, float]]:
+    points: dict[str, dict[str, float]] = {}
+    for column, outcome in zip(evaluation.configurations, row.outcomes, strict=True):
+        if outcome is not None:
+            value = round(100 * next(iter(outcome.measures.values())), 2)
+            points.setdefault(column.variant or "bm25", {})[str(column.dim or "")] = value
+    return points
+
+
 def as_markdown(evaluation: Evaluation) -> str:
     """Return the report in points (values x 100), averages first."""
     labels = [configuration.label for configuration in evaluation.configurations]

@@ -111,3 +111,35 @@ def test_a_killed_run_goes_on_from_its_last_block_and_prints_the_same(
     last = json.loads(resumed.stderr.splitlines()[-1])
     assert 512 <= last["chunks_reused"] < 4000
     assert resumed.text == undisturbed.text
+
+
+def test_record_writes_a_copy_that_carries_its_scores_and_the_same_vectors(embed, pack, tmp_path):
+    done = embed("eval", pack, "--dims", "32,16", "--baseline", "bm25", "--record", "scored")
+    assert done.code == 0, done.stderr
+    manifest = json.loads((tmp_path / "scored" / "embedge.json").read_text(encoding="utf-8"))
+    scores = manifest["measured"]["evaluation"]
+    assert {group["measure"] for group in scores.values()} == {"nDCG@10", "Spearman"}
+    retrieval = next(group for group in scores.values() if group["kind"] == "retrieval")
+    assert set(retrieval["points"]) == {"fp32", "bm25"}
+    assert set(retrieval["points"]["fp32"]) == {"32", "16"}
+    assert "Measured with `embed eval`" in (tmp_path / "scored" / "card.md").read_text("utf-8")
+    assert "evaluation" in embed("models", "show", tmp_path / "scored").text
+    assert embed("models", "verify", tmp_path / "scored").code == 0
+    old, new = (embed("text", "a river", *m).text for m in ([], ["-m", tmp_path / "scored"]))
+    assert old == new
+
+
+def test_record_keeps_the_scores_of_earlier_runs(embed, pack, tmp_path):
+    embed("eval", pack, "--tasks", "pack/tiny", "--record", "one")
+    embed("eval", pack, "-m", "one", "--tasks", "pack/en.test", "--record", "two")
+    manifest = json.loads((tmp_path / "two" / "embedge.json").read_text(encoding="utf-8"))
+    assert {g["kind"] for g in manifest["measured"]["evaluation"].values()} == {"retrieval", "sts"}
+
+
+@pytest.mark.parametrize("several", [["-m", "a", "-m", "b"], []])
+def test_what_cannot_be_recorded_is_said_before_the_work(embed, pack, tmp_path, several):
+    if not several:
+        (tmp_path / "out").mkdir()
+    done = embed("eval", pack, *several, "--record", "out")
+    assert done.code == 2
+    assert "--record out" in done.error

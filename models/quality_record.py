@@ -1,0 +1,41 @@
+"""A bundle with its own scores in it: what `embed eval --record` writes."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from embedge.models.bundle import MANIFEST_NAME, Bundle, new_bundle
+from embedge.models.card import CARD_NAME, model_card
+from embedge.models.manifest import Json
+
+EVALUATION = "evaluation"
+"""Key below `measured` in the manifest."""
+
+
+def copy_with_scores(bundle: Bundle, out: Path, scores: Mapping[str, Json]) -> Bundle:
+    """Write a copy of `bundle` whose manifest and card carry `scores`.
+
+    Vectors do not change, so the fingerprints stay. Scores of other groups that the bundle
+    already carries are kept.
+
+    Args:
+        bundle: any bundle; it is not changed.
+        out: folder to make.
+        scores: group of tasks -> `kind`, `measure`, `tasks`, and `points`: variant (or `bm25`) ->
+            size as a string -> points.
+
+    Raises:
+        BundleError: `out` exists.
+    """
+    manifest = bundle.manifest
+    before = manifest.measured.get(EVALUATION, {})
+    assert isinstance(before, dict)
+    measured: dict[str, Json] = {**manifest.measured, EVALUATION: {**before, **scores}}
+    manifest = replace(manifest, measured=measured)
+    with new_bundle(out) as draft:
+        for file in bundle.path.iterdir():
+            if file.is_file() and file.name not in (MANIFEST_NAME, CARD_NAME):
+                shutil.copyfile(file, draft.folder / file.name)
+        (draft.folder / CARD_NAME).write_bytes(model_card(manifest).encode("utf-8"))
+        return draft.finish(manifest)
