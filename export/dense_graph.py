@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from embedge.export.dense_norms import join_layer_norms
+from embedge.export.fused_forms import open_fused
 from embedge.models.errors import ConfigError
 from embedge.models.graph_edit import GraphEdit, constant, first_input, remove_unused
 from embedge.models.graph_file import EXTERNAL_BYTES, read_graph
@@ -53,6 +54,7 @@ def read_dense_graph(path: Path, hidden: int) -> tuple[ir.Model, ir.Value]:
         model = _converted(model, path)
     # Shapes among them are read when the graph is checked, before any weight file is.
     _in_memory(model, EXTERNAL_BYTES)
+    open_fused(model)
     states = _hidden_states(model.graph, path)
     model.graph.outputs.clear()
     _without_token_types(model.graph)

@@ -110,6 +110,7 @@ class DenseFile:
         weights: from `random_weights`.
         norms: `node`, or `spelt` out as files below opset 17 have it.
         gelu: `erf` spelt out, `node` of com.microsoft, or the `tanh` form (another function).
+        fused: hold layers in four operators of com.microsoft, as optimized files do.
         opset: of the standard operators.
         inputs: names of the graph's inputs.
         output: name of the hidden states.
@@ -118,6 +119,7 @@ class DenseFile:
     weights: dict[str, NDArray[np.float32]]
     norms: str = "node"
     gelu: str = "erf"
+    fused: bool = False
     opset: int = 18
     inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
     output: str = "last_hidden_state"
@@ -220,6 +222,8 @@ class DenseFile:
         return self.op("Mul", [wide, self.number(-1e9)], "mask")
 
     def build(self) -> onnx.ModelProto:
+        if self.fused:
+            return self._fused()
         x = self.table("word", "input_ids")
         if "token_type_ids" in self.inputs:
             x = self.op("Add", [x, self.table("token_type", "token_type_ids")], "embeddings.typed")
@@ -237,6 +241,62 @@ class DenseFile:
         self.op("Identity", [x], self.output)
         return self._model()
 
+    def named(self, *names: str) -> list[str]:
+        return [self.constant(name, self.weights[name]) for name in names]
+
+    def both(self, name: str) -> list[str]:
+        return self.named(f"{name}.weight", f"{name}.bias")
+
+    def microsoft(self, kind: str, inputs: Sequence[str], output: str, **options: Any) -> str:
+        return self.op(kind, inputs, output, domain="com.microsoft", **options)
+
+    def product(self, x: str, name: str) -> str:
+        weight = self.constant(f"onnx::MatMul_{800 + len(self.constants)}",
+                               self.weights[f"{name}.weight"].T.copy())  # fmt: skip
+        return self.op("MatMul", [x, weight], f"{name}.MatMul")
+
+    def _fused(self) -> onnx.ModelProto:
+        """As `onnxruntime.transformers.optimizer` leaves a BERT."""
+        small = {
+            name: self.op("Cast", [name], f"{name}.int32", to=TensorProto.INT32)
+            for name in self.inputs
+        }
+        tables = [
+            f"embeddings.{kind}_embeddings.weight" for kind in ("word", "position", "token_type")
+        ]
+        inputs = [small["input_ids"], small["token_type_ids"], *self.named(*tables)]
+        inputs += [*self.both("embeddings.LayerNorm"), small["attention_mask"]]
+        node = helper.make_node(
+            "EmbedLayerNormalization", inputs, ["x", "lengths"], name="embed",
+            domain="com.microsoft", epsilon=EPSILON,
+        )  # fmt: skip
+        self.nodes.append(node)
+        x = "x"
+        for i in range(LAYERS):
+            layer = f"encoder.layer.{i}"
+            parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
+            weight = np.concatenate([self.weights[f"{p}.weight"].T for p in parts], axis=1)
+            bias = np.concatenate([self.weights[f"{p}.bias"] for p in parts])
+            packed = [
+                self.constant(f"qkv_weight.{i}", weight),
+                self.constant(f"qkv_bias.{i}", bias),
+            ]
+            mixed = self.microsoft(
+                "Attention", [x, *packed, "lengths"], f"{layer}.mixed", num_heads=HEADS
+            )
+            x = self.skip(self.product(mixed, f"{layer}.attention.output.dense"), x,
+                          f"{layer}.attention.output")  # fmt: skip
+            inner = self.product(x, f"{layer}.intermediate.dense")
+            bias_of = self.named(f"{layer}.intermediate.dense.bias")
+            inner = self.microsoft("BiasGelu", [inner, *bias_of], f"{layer}.inner")
+            x = self.skip(self.product(inner, f"{layer}.output.dense"), x, f"{layer}.output")
+        self.op("Identity", [x], self.output)
+        return self._model()
+
+    def skip(self, x: str, residual: str, name: str) -> str:
+        inputs = [x, residual, *self.both(f"{name}.LayerNorm"), *self.named(f"{name}.dense.bias")]
+        return self.microsoft("SkipLayerNormalization", inputs, f"{name}.norm", epsilon=EPSILON)
+
     def _model(self) -> onnx.ModelProto:
         inputs = [
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
@@ -249,7 +309,7 @@ class DenseFile:
             self.nodes, "dense", inputs, [output], list(self.constants.values())
         )
         opsets = [helper.make_opsetid("", self.opset)]
-        if self.gelu == "node":
+        if self.gelu == "node" or self.fused:
             opsets.append(helper.make_opsetid("com.microsoft", 1))
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 

@@ -33,7 +33,8 @@ def published(dense_graphs: ModuleType, tmp_path: Path) -> Write:
         folder = tmp_path / "model"
         dense_graphs.write_side_files(folder, pooling=pooling, config=config)
         graph = dense_graphs.DenseFile(dense_graphs.random_weights(7), **form).build()
-        onnx.checker.check_model(graph)
+        if not form.get("fused"):  # the checker knows standard operators only
+            onnx.checker.check_model(graph)
         (folder / place).mkdir(exist_ok=True)
         onnx.save(graph, folder / place / "model.onnx")
         return folder
@@ -70,8 +71,9 @@ def export(folder: Path, **options: Any) -> Bundle:
         {"norms": "spelt"},
         {"norms": "spelt", "opset": 14},
         {"gelu": "tanh", "output": "token_embeddings"},
+        {"fused": True},
     ],
-    ids=["torch", "fused", "spelt", "old", "named"],
+    ids=["torch", "gelu", "spelt", "old", "named", "fused"],
 )
 def test_vectors_are_those_of_the_model_alone_and_in_a_batch(
     published: Write, expected: Callable[..., Any], form: dict[str, Any], pooling: str
