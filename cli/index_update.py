@@ -40,8 +40,8 @@ def register(index: typer.Typer) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddFlags:
-    """Where a folder goes."""
+class AddFlags(CutFlags):
+    """Where a folder goes, and how it is cut."""
 
     collection: Annotated[
         str | None,
@@ -93,7 +93,6 @@ def add_command(
     *,
     where: AddFlags,
     walk: WalkFlags,
-    cut: CutFlags,
     model: IndexModelFlags,
     consent: ConsentFlags,
     index: IndexFlags,
@@ -118,8 +117,8 @@ def add_command(
                     where.collection,
                     selection=_selection(walk),
                     replaces=where.replaces,
-                    max_tokens=cut.max_tokens,
-                    overlap=cut.overlap,
+                    max_tokens=where.max_tokens,
+                    overlap=where.overlap,
                     confirm=asks(consent),
                     progress=callback,
                     cancel=cancel,

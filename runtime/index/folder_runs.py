@@ -345,7 +345,8 @@ def _ask(
     """
     if watch.confirm is True:
         return
-    plan = make_plan(connection, models, jobs, found, progress=watch.progress, cancel=watch.cancel)
+    # Without progress: a run reports itself once, from its first file to its last passage.
+    plan = make_plan(connection, models, jobs, found, cancel=watch.cancel)
     if not plan.needs_consent:
         return
     minutes = f", about {plan.seconds / 60:.0f} minutes" if plan.seconds else ""
