@@ -142,7 +142,8 @@ def parse_config(raw: object, where: str) -> EncoderConfig:
     if problems:
         raise ConfigError(
             f"{where} describes a model that would be computed wrongly: {'; '.join(problems)}. "
-            f"Only encoders of the kind of nomic-embed-text-v2-moe can be exported."
+            f"This engine exports encoders of the kind of nomic-embed-text-v2-moe; dense ones go "
+            f"through `embed export --engine optimum`."
         )
     return _build(raw)
 

@@ -29,7 +29,8 @@ class Prompts:
         self._prompts = prompts
         self._aliases = {**_ALIASES, **aliases}
         # Longest first, so that a prefix which extends another one wins.
-        own = [(prefix, task) for task, prefix in prompts.items() if prefix]
+        prefixes = [prefix for prefix in dict.fromkeys(prompts.values()) if prefix]
+        own = [(prefix, custom_task(prefix, prompts)) for prefix in prefixes]
         self._own = sorted(own, key=lambda pair: -len(pair[0]))
         self._warned = False
 

@@ -99,3 +99,14 @@ def test_a_model_without_prompts_finds_no_own_prefix() -> None:
     asked = bare.choose("document", None)
     assert asked.source == "none"
     assert bare.split_own("search_query: a", asked) == (asked, "search_query: a")
+
+
+def test_tasks_may_share_a_prefix_and_keep_their_names() -> None:
+    """As e5 does: `query: ` also for symmetric tasks."""
+    shared = dict.fromkeys(PROMPTS, "query: ") | {"document": "passage: "}
+    prompts = Prompts(shared, {})
+    asked = prompts.choose("clustering", None)
+    assert prompts.split_own("query: a river", asked)[0].task == "clustering"
+    document = prompts.choose("none", None)
+    assert prompts.split_own("query: a river", document)[0].task == "query"
+    assert custom_task("query: ", shared) == "query"
