@@ -21,6 +21,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.similar",
     "embedge.cli.index",
     "embedge.cli.search",
+    "embedge.cli.serve",
     "embedge.cli.models",
     "embedge.cli.export",
     "embedge.cli.quantize",

@@ -1,0 +1,1 @@
+"""The model as a service: HTTP for any client, JSON lines for desktop apps (docs/server.md)."""

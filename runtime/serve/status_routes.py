@@ -1,0 +1,42 @@
+"""Is it alive, is it ready, how busy is it, what does it speak."""
+
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from embedge.runtime.serve.endpoint import Exchange, Hub, get
+from embedge.runtime.serve.failures import Dialect
+from embedge.runtime.serve.metrics import CONTENT_TYPE
+from embedge.runtime.serve.openapi import description
+
+OPEN_PATHS = ("/healthz", "/readyz", "/health")
+"""Need no key: probes have none."""
+
+
+def routes(hub: Hub) -> list[Route]:
+    """Return the routes of this family."""
+    return [
+        get("/healthz", Dialect.OPENAI, _alive, hub),
+        get("/readyz", Dialect.OPENAI, _ready, hub),
+        get("/health", Dialect.OPENAI, _ready, hub),
+        get("/metrics", Dialect.OPENAI, _metrics, hub),
+        get("/openapi.json", Dialect.OPENAI, _openapi, hub),
+    ]
+
+
+async def _alive(exchange: Exchange) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _ready(exchange: Exchange) -> Response:
+    exchange.hub.service.require_ready()
+    return JSONResponse({"status": "ok"})
+
+
+async def _metrics(exchange: Exchange) -> Response:
+    hub = exchange.hub
+    hub.metrics.queue_tokens.set(hub.service.waiting_tokens)
+    return PlainTextResponse(hub.metrics.page(), media_type=CONTENT_TYPE)
+
+
+async def _openapi(exchange: Exchange) -> Response:
+    return JSONResponse(description(exchange.hub.options))
