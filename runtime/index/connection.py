@@ -156,6 +156,8 @@ def damage_named(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except sqlite3.ProgrammingError:  # a mistake of ours, not of the file
+        raise
     except sqlite3.OperationalError as error:
         raise OSError(None, f"SQLite: {error}", str(path)) from error
     except sqlite3.DatabaseError as error:

@@ -86,9 +86,9 @@ class Scan:
     warnings: list[str] = field(default_factory=list)
     scanned_ms: int = 0
 
-    def count(self, kind: str) -> int:
-        """Return the number of changes of a kind."""
-        return sum(change.kind == kind for change in self.changes)
+    def count(self, kind: str, state: str | None = None) -> int:
+        """Return the number of changes of a kind, and to a state."""
+        return sum(change.kind == kind and state in (None, change.state) for change in self.changes)
 
 
 Wanted = Mapping[RootRow, Sequence[tuple[int, Selection]]]

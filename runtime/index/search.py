@@ -190,7 +190,7 @@ def _hits(
     why = _Reasons(found, text_keys, terms) if request.explain else None
     rank = 0
     for key, score in ranked:
-        cosine = found.cosines.get(key)
+        cosine = round(found.cosines[key], 6) if key in found.cosines else None
         if request.min_score is not None and (cosine is None or cosine < request.min_score):
             continue
         places = _places(connection, key, collections, only_files=request.path is not None)
@@ -258,7 +258,7 @@ def _hit(
     return Hit(
         rank=rank,
         score=round(score, 6),
-        cosine=None if cosine is None else round(cosine, 6),
+        cosine=cosine,
         collection=first.collection,
         path=shown_path(first.root, first.rel_path),
         chunk=first.seq,

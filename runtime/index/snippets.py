@@ -23,7 +23,7 @@ def make_snippet(text: str, terms: Sequence[str], overlap_chars: int = 0) -> str
         start = len(_WHITE.sub(" ", text[:overlap_chars]).lstrip())
         start = start if len(flat) - start > LENGTH // 2 else 0
     start = max(0, min(start, len(flat) - LENGTH))
-    if start:  # at the start of a word, if one is near
+    if start and flat[start - 1] != " ":  # at the start of a word, if one is near
         space = flat.find(" ", start, start + 20)
         start = space + 1 if space >= 0 else start
     end = min(len(flat), start + LENGTH)

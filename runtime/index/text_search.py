@@ -18,6 +18,9 @@ _MOST_TERMS = 64
 """Of a query that is a whole page, this many first terms are enough."""
 
 _COMMON_SHARE = 5
+_COMMON_LEAST = 20
+"""In fewer passages nothing is common: a fifth of a handful says nothing about a word."""
+
 _UNSPEAKABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -49,7 +52,10 @@ class Terms:
 
 
 def _distinct(terms: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
-    return tuple({term.casefold(): term for term in terms}.values())[:_MOST_TERMS]
+    first: dict[str, str] = {}
+    for term in terms:
+        first.setdefault(term.casefold(), term)
+    return tuple(first.values())[:_MOST_TERMS]
 
 
 def search_text(
@@ -175,7 +181,7 @@ def _common_test(table: _Table) -> Common:
         nonlocal limit
         if limit is None:
             total = table.connection.execute("SELECT sum(n_chunks) FROM chunkings").fetchone()[0]
-            limit = (total or 0) // _COMMON_SHARE
+            limit = max(_COMMON_LEAST, (total or 0) // _COMMON_SHARE)
         row = table.connection.execute(
             f"SELECT count(*) FROM (SELECT 1 FROM {table.name} WHERE {table.name} MATCH ? LIMIT ?)",
             (expression, limit + 1),

@@ -101,7 +101,7 @@ def run_update(
         chunks_embedded=totals.embedded,
         chunks_reused=totals.reused,
         tokens=totals.tokens,
-        errors=totals.errors + sum(change.state == "error" for change in found.changes),
+        errors=totals.errors + found.count("failed", state="error"),
         seconds=round(time.monotonic() - begun, 3),
         warnings=(*found.warnings, *found.offline.values(), *totals.warnings),
         offline_roots=tuple(found.offline.values()),
