@@ -143,9 +143,9 @@ def test_vectors_that_are_not_finite_are_never_written(index, folder, query, mon
 
     encode = embedding.store_vectors
 
-    def with_nan(connection, space_id, widths, keys, vectors, n_tokens, run_id):
-        vectors[0, 0] = float("nan")
-        encode(connection, space_id, widths, keys, vectors, n_tokens, run_id)
+    def with_nan(*arguments):
+        arguments[4][0, 0] = float("nan")  # the vectors
+        encode(*arguments)
 
     monkeypatch.setattr(embedding, "store_vectors", with_nan)
     with pytest.raises(BackendError, match="finite"):
