@@ -279,3 +279,17 @@ def test_optimum_without_its_packages_gives_the_commands_for_an_environment(
     monkeypatch.setattr(engine, "version", lambda name: "5.24.0")
     assert run_command(words) == 2
     assert "transformers 5.24.0" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_a_hub_id_is_not_downloaded_for_an_engine_that_cannot_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    import embedge.export.optimum_engine as engine
+
+    words = ["export", "maker/model", str(tmp_path / "out"), "--engine"]
+    assert run_command([*words, "onnx"]) == 2
+    assert "takes a folder with model.onnx" in capsys.readouterr().err
+    monkeypatch.setattr(engine, "version", lambda name: "5.24.0")
+    assert run_command([*words, "optimum"]) == 2
+    assert "embedge[optimum]" in capsys.readouterr().err
