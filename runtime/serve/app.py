@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from embedge.runtime.serve import (
@@ -65,6 +65,15 @@ async def _router_error(request: Request, error: Exception) -> Response:
         405: "this route takes another method; see /openapi.json",
     }.get(status, "the request cannot be taken")
     headers = dict(getattr(error, "headers", None) or {})
+    if status == 405:
+        headers["Allow"] = ", ".join(_methods(request))
     dialect = dialect_of(request.url.path)
     refusal = RequestError(status, "not_found" if status == 404 else "method_not_allowed", message)
     return JSONResponse(body_of(refusal, status, dialect), status, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of every route of a path; the router itself knows the first one's."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.path_regex.match(request.url.path)]
+    return sorted({method for route in matching for method in route.methods or ()})

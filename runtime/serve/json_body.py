@@ -126,13 +126,12 @@ class Fields:
         value = self._fields.get(name)
         if value is None:
             return None
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
+        number = whole_number(value)
+        if number is None:
             raise BadField(name, f"{name} is {_kind(value)}, expected a whole number")
-        if not least <= value <= most:
-            raise BadField(name, f"{name} {value} is outside {least} to {most}")
-        return value
+        if not least <= number <= most:
+            raise BadField(name, f"{name} {number:.20g} is outside {least} to {most}")
+        return number
 
     def choice(self, name: str, allowed: tuple[str, ...]) -> str | None:
         """Return one of some strings."""
@@ -163,6 +162,30 @@ class Fields:
             if not isinstance(item, str):
                 raise BadField(name, f"{name}[{index}] is {_kind(item)}, expected a string")
         return [whole_text(item) for item in value]
+
+
+def whole_number(value: object) -> int | None:
+    """Return a JSON number without fraction, `3.0` included, as an integer; else None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def id_list(value: object, name: str, vocabulary: int) -> list[int]:
+    """Return a list of token ids.
+
+    Raises:
+        BadField: no list, or an entry is no id of the vocabulary.
+    """
+    if not isinstance(value, list):
+        raise BadField(name, f"{name} is {_kind(value)}, expected token ids")
+    ids = [whole_number(entry) for entry in value]
+    found = [number for number in ids if number is not None]
+    if len(found) != len(ids):
+        raise BadField(name, f"{name} must be whole numbers, or lists of them")
+    if not all(0 <= number < vocabulary for number in found):
+        raise BadField(name, f"a token id of {name} is outside 0 to {vocabulary - 1}")
+    return found
 
 
 def whole_text(text: str) -> str:

@@ -104,7 +104,9 @@ async def _loaded(exchange: Exchange) -> Response:
 
 async def _show(exchange: Exchange) -> Response:
     fields = exchange.fields
-    name = fields.text("model") or fields.text("name")
+    older = fields.text("name")
+    name = fields.text("model")
+    name = older if name is None else name
     if name is None:
         raise BadField("model", "model is missing")
     exchange.hub.service.names.task_of(name)

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from embedge.runtime.serve.endpoint import Exchange, Hub, get, post
 from embedge.runtime.serve.failures import BadField, Dialect, EmptyInput
 from embedge.runtime.serve.job import Embeddings
+from embedge.runtime.serve.json_body import id_list, whole_number
 from embedge.runtime.serve.service import Call
 from embedge.runtime.serve.vector_text import arrays, base64_strings
 
@@ -70,7 +71,7 @@ def _input(exchange: Exchange) -> tuple[Sequence[str], Sequence[Sequence[int]]]:
         BadField: another type, or ids although the server does not take them.
     """
     raw = exchange.fields.get("input")
-    if isinstance(raw, list) and raw and not isinstance(raw[0], str):
+    if isinstance(raw, list) and raw and all(map(_is_ids, raw)):
         return (), _token_ids(exchange, raw)
     texts = exchange.fields.texts("input")
     if texts is None:
@@ -83,15 +84,13 @@ def _input(exchange: Exchange) -> tuple[Sequence[str], Sequence[Sequence[int]]]:
     return texts, ()
 
 
+def _is_ids(entry: object) -> bool:
+    entries = entry if isinstance(entry, list) else [entry]
+    return all(whole_number(each) is not None for each in entries)
+
+
 def _token_ids(exchange: Exchange, raw: list[object]) -> list[list[int]]:
     rows = raw if all(isinstance(row, list) for row in raw) else [raw]
-    found: list[list[int]] = []
-    for row in rows:
-        if not isinstance(row, list) or not all(type(number) is int for number in row):
-            raise BadField(
-                "input", "input mixes types; send strings, or lists of token ids, not both"
-            )
-        found.append(row)
     if not exchange.hub.options.accept_token_ids:
         raise BadField(
             "input",
@@ -99,11 +98,10 @@ def _token_ids(exchange: Exchange, raw: list[object]) -> list[list[int]]:
             "plausible, wrong vectors. Send texts (LangChain: check_embedding_ctx_length=False), "
             "or start the server with --accept-token-ids if they are ids of this model",
         )
+    vocabulary = exchange.hub.service.embedder.loaded.tokens.vocabulary
+    found = [id_list(row, "input", vocabulary) for row in rows]
     if not all(found):
         raise EmptyInput("input", "a list of token ids is empty; leave it out")
-    vocabulary = exchange.hub.service.embedder.loaded.tokens.vocabulary
-    if not all(0 <= number < vocabulary for row in found for number in row):
-        raise BadField("input", f"a token id is outside 0 to {vocabulary - 1}")
     return found
 
 

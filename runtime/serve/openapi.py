@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description of the server; a test lets schemathesis hold the two together."""
 
 from embedge.runtime.serve import openapi_schemas as schemas
-from embedge.runtime.serve.openapi_schemas import Schema
+from embedge.runtime.serve.openapi_schemas import Limits, Schema
 from embedge.runtime.serve.options import ServeOptions
 
 # Statuses that any route with a body may answer, beside its own.
@@ -9,8 +9,8 @@ _COMMON = (400, 408, 413, 429, 500, 503)
 _SPACE_HEADERS = ("X-Embed-Space", "X-Embed-Truncated", "X-Embed-Split")
 
 
-def description(options: ServeOptions) -> dict[str, object]:
-    """Return the document for a server with these options."""
+def description(options: ServeOptions, limits: Limits) -> dict[str, object]:
+    """Return the document for a server with these options and a model of these limits."""
     from embedge import __version__
 
     paths = _paths(with_index=options.index is not None)
@@ -23,11 +23,11 @@ def description(options: ServeOptions) -> dict[str, object]:
             "description": "Text embeddings in the shapes of OpenAI, Ollama and TEI.",
         },
         "paths": paths,
-        "components": {"schemas": schemas.named()},
+        "components": {"schemas": schemas.named(limits)},
     }
     if options.api_key is not None:
         document["components"] = {
-            "schemas": schemas.named(),
+            "schemas": schemas.named(limits),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         }
         document["security"] = [{"key": []}]

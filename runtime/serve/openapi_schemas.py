@@ -1,11 +1,23 @@
 """Shapes of bodies and answers, for the OpenAPI description."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from embedge.models.space import TASKS
 from embedge.runtime.serve.own_shapes import KINDS, MAX_HITS, SEARCH_MODES
 
 Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the model allows; without a model, what any model may allow."""
+
+    dim: int = 1 << 20
+    vocabulary: int = 1 << 31
+    least_tokens: int = 16
+    max_tokens: int = 1 << 20
+
 
 MEANING = {
     400: "The body is not JSON, or a field is missing or wrong.",
@@ -57,16 +69,19 @@ def _some(schema: Schema) -> Schema:
 
 _TASK = _optional({"type": "string", "enum": [*TASKS, "passage"]})
 _FLAG = _optional(_BOOLEAN)
-_DIM = _optional({"type": "integer", "minimum": 1})
 _DIRECTION = _optional({"type": "string", "enum": ["right", "left", "Right", "Left"]})
 
 
-def named() -> dict[str, Schema]:
+def named(limits: Limits) -> dict[str, Schema]:
     """Return every schema by its name."""
-    return _openai() | _ollama() | _tei() | _own()
+    return _openai(limits) | _ollama(limits) | _tei(limits) | _own(limits)
 
 
-def _openai() -> dict[str, Schema]:
+def _size(least: int, most: int) -> Schema:
+    return _optional({"type": "integer", "minimum": least, "maximum": most})
+
+
+def _openai(limits: Limits) -> dict[str, Schema]:
     model = _object(
         "id object created owned_by",
         id=_STRING, object={"const": "model"}, created=_INTEGER, owned_by=_STRING,
@@ -84,7 +99,7 @@ def _openai() -> dict[str, Schema]:
             "input",
             input=_some(_TEXT),
             model=_optional(_STRING),
-            dimensions=_DIM,
+            dimensions=_size(1, limits.dim),
             encoding_format=_optional({"type": "string", "enum": ["float", "base64"]}),
             user=_optional(_STRING),
             task=_TASK,
@@ -107,7 +122,7 @@ def _openai() -> dict[str, Schema]:
     }  # fmt: skip
 
 
-def _ollama() -> dict[str, Schema]:
+def _ollama(limits: Limits) -> dict[str, Schema]:
     ignored = {
         "options": _optional({"type": "object"}),
         "keep_alive": {},
@@ -122,7 +137,7 @@ def _ollama() -> dict[str, Schema]:
             model=_STRING,
             input=_optional({"anyOf": [_STRING, _STRINGS]}),
             truncate=_FLAG,
-            dimensions=_optional({"type": "integer", "minimum": 0}),
+            dimensions=_size(0, limits.dim),
             **ignored,
         ),
         "OllamaAnswer": _object(
@@ -149,7 +164,7 @@ def _ollama() -> dict[str, Schema]:
     }
 
 
-def _tei() -> dict[str, Schema]:
+def _tei(limits: Limits) -> dict[str, Schema]:
     treatment = {"truncate": _FLAG, "truncation_direction": _DIRECTION}
     prompt = {"prompt_name": _TASK}
     pair = _object(
@@ -162,11 +177,17 @@ def _tei() -> dict[str, Schema]:
         start=_optional(_INTEGER), stop=_optional(_INTEGER),
     )  # fmt: skip
     ids: Schema = {
-        "type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}
+        "type": "array", "minItems": 1, 
+        "items": {"type": "integer", "minimum": 0, "maximum": limits.vocabulary - 1},
     }  # fmt: skip
     return {
         "TeiRequest": _object(
-            "inputs", inputs=_some(_TEXT), normalize=_FLAG, dimensions=_DIM, **prompt, **treatment
+            "inputs",
+            inputs=_some(_TEXT),
+            normalize=_FLAG,
+            dimensions=_size(1, limits.dim),
+            **prompt,
+            **treatment,
         ),
         "TeiVectors": {"type": "array", "items": _VECTOR},
         "TeiSimilarity": _object(
@@ -186,7 +207,7 @@ def _tei() -> dict[str, Schema]:
     }
 
 
-def _own() -> dict[str, Schema]:
+def _own(limits: Limits) -> dict[str, Schema]:
     chunk = _object(
         "text char_start char_end line_start line_end heading n_tokens",
         text=_STRING, char_start=_INTEGER, char_end=_INTEGER, line_start=_INTEGER,
@@ -196,7 +217,7 @@ def _own() -> dict[str, Schema]:
         "SearchRequest": _closed(
             "query",
             query=_STRING,
-            limit=_optional({"type": "integer", "minimum": 1, "maximum": MAX_HITS}),
+            limit=_size(1, MAX_HITS),
             mode=_optional({"type": "string", "enum": list(SEARCH_MODES)}),
             collections=_optional(_STRINGS),
             min_score=_optional(_NUMBER),
@@ -210,8 +231,8 @@ def _own() -> dict[str, Schema]:
         "ChunkRequest": _closed(
             "text",
             text=_STRING,
-            max_tokens=_optional({"type": "integer", "minimum": 16}),
-            overlap=_optional({"type": "integer", "minimum": 0}),
+            max_tokens=_size(limits.least_tokens, limits.max_tokens),
+            overlap=_size(0, limits.max_tokens),
             kind=_optional({"type": "string", "enum": list(KINDS)}),
         ),
         "ChunkAnswer": _object("chunks", chunks={"type": "array", "items": chunk}),

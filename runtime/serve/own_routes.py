@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from embedge.models.errors import InvalidOption
-from embedge.runtime.encode_options import CHUNK_OVERLAP
+from embedge.runtime.serve.chunk_call import chunk_fields
 from embedge.runtime.serve.endpoint import Exchange, Hub, post
 from embedge.runtime.serve.failures import BadField, Dialect, RequestError, Unavailable
 from embedge.runtime.serve.own_shapes import (
     CHUNK_FIELDS,
-    KINDS,
     MAX_HITS,
     SEARCH_FIELDS,
     SEARCH_MODES,
@@ -78,19 +76,7 @@ def _searcher(exchange: Exchange) -> "Searcher":
 
 
 async def _chunk(exchange: Exchange) -> Response:
-    fields = exchange.fields
     embedder = exchange.hub.service.embedder
-    text = fields.required_text("text")
-    max_tokens = fields.integer("max_tokens", 1, embedder.max_tokens)
-    overlap = fields.integer("overlap", 0, embedder.max_tokens)
-    kind = fields.choice("kind", KINDS) or "text"
-    if overlap is None:
-        overlap = min(CHUNK_OVERLAP, (max_tokens or embedder.max_tokens) // 8)
-    try:
-        chunks = await asyncio.to_thread(
-            embedder.chunk, text, max_tokens=max_tokens, overlap=overlap, kind=kind
-        )
-    except InvalidOption as error:
-        raise BadField("max_tokens", str(error)) from None
+    chunks = await asyncio.to_thread(chunk_fields, embedder, exchange.fields)
     rows = [asdict(chunk) for chunk in chunks]
     return JSONResponse({"chunks": [{key: row[key] for key in _CHUNK_KEYS} for row in rows]})

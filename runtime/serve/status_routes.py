@@ -3,10 +3,12 @@
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from embedge.runtime.serve.chunk_call import least_tokens
 from embedge.runtime.serve.endpoint import Exchange, Hub, get
-from embedge.runtime.serve.failures import Dialect
+from embedge.runtime.serve.failures import Dialect, Unavailable
 from embedge.runtime.serve.metrics import CONTENT_TYPE
 from embedge.runtime.serve.openapi import description
+from embedge.runtime.serve.openapi_schemas import Limits
 
 OPEN_PATHS = ("/healthz", "/readyz", "/health")
 """Need no key: probes have none."""
@@ -39,4 +41,17 @@ async def _metrics(exchange: Exchange) -> Response:
 
 
 async def _openapi(exchange: Exchange) -> Response:
-    return JSONResponse(description(exchange.hub.options))
+    return JSONResponse(description(exchange.hub.options, _limits(exchange)))
+
+
+def _limits(exchange: Exchange) -> Limits:
+    try:
+        embedder = exchange.hub.service.embedder
+    except Unavailable:
+        return Limits()
+    return Limits(
+        dim=embedder.loaded.options.largest_dim,
+        vocabulary=embedder.loaded.tokens.vocabulary,
+        least_tokens=least_tokens(embedder),
+        max_tokens=embedder.max_tokens,
+    )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.embedder import Embedder
-from embedge.runtime.encode_options import CHUNK_OVERLAP
 from embedge.runtime.long_text import LongText
 from embedge.runtime.number_text import json_array
 from embedge.runtime.progress import ProgressCallback
+from embedge.runtime.serve.chunk_call import chunk_fields
 from embedge.runtime.serve.failures import BadField
 from embedge.runtime.serve.json_body import Fields
-from embedge.runtime.serve.own_shapes import KINDS, MAX_HITS, SEARCH_MODES, checked_mode
+from embedge.runtime.serve.own_shapes import MAX_HITS, SEARCH_MODES, checked_mode
 from embedge.runtime.serve.vector_text import base64_strings
 
 if TYPE_CHECKING:
@@ -116,17 +116,7 @@ class Methods:
         return _json({"n_tokens": counts[0] if is_one else counts})
 
     def _chunk(self, call: Call) -> str:
-        limit = self._embedder.max_tokens
-        max_tokens = call.fields.integer("max_tokens", 1, limit)
-        overlap = call.fields.integer("overlap", 0, limit)
-        if overlap is None:
-            overlap = min(CHUNK_OVERLAP, (max_tokens or limit) // 8)
-        chunks = self._embedder.chunk(
-            call.fields.required_text("text"),
-            max_tokens=max_tokens,
-            overlap=overlap,
-            kind=call.fields.choice("kind", KINDS) or "text",
-        )
+        chunks = chunk_fields(self._embedder, call.fields)
         return _json({"chunks": [asdict(chunk) for chunk in chunks]})
 
     def _search(self, call: Call) -> str:

@@ -6,10 +6,9 @@ from dataclasses import replace
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from embedge.models.errors import InvalidOption
 from embedge.runtime.serve.endpoint import Exchange, Hub, get, post, require
 from embedge.runtime.serve.failures import BadField, Dialect, EmptyInput
-from embedge.runtime.serve.json_body import Fields
+from embedge.runtime.serve.json_body import Fields, id_list
 from embedge.runtime.serve.service import Call
 from embedge.runtime.serve.vector_text import arrays
 
@@ -115,13 +114,7 @@ async def _decode(exchange: Exchange) -> Response:
     skip_special = exchange.fields.flag("skip_special_tokens") is not False
     rows = raw if isinstance(raw, list) and raw and isinstance(raw[0], list) else [raw]
     limit = exchange.hub.service.embedder.loaded.tokens.vocabulary
-    found: list[list[int]] = []
-    for row in rows:
-        if not isinstance(row, list) or not all(type(number) is int for number in row):
-            raise BadField("ids", "ids must be whole numbers, or lists of them")
-        if not all(0 <= number < limit for number in row):
-            raise InvalidOption(f"a token id is outside 0 to {limit - 1}")
-        found.append(row)
+    found = [id_list(row, "ids", limit) for row in rows]
     if not all(found):
         raise EmptyInput("ids", "ids is empty")
     listing = exchange.hub.service.listing

@@ -67,6 +67,7 @@ def test_unknown_routes_and_methods_are_named_in_the_form_of_their_family(server
     reply = server.get("/v1/embeddings")
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
     assert server.get("/api/embed").status == 405
+    assert server.send("PUT", "/").headers["allow"] == "GET, HEAD, POST"
     assert server.get("/embed").json["error_type"] == "MethodNotAllowed"
 
 
@@ -78,8 +79,19 @@ def test_a_text_is_cut_as_the_library_cuts_it(server, embedder):
     assert [chunk["text"] for chunk in chunks] == [chunk.text for chunk in expected]
     assert chunks[1]["heading"] == expected[1].heading
     assert server.post("/v1/chunk", {"text": ""}).json == {"chunks": []}
-    for wrong in ({}, {"text": "a", "kind": "x"}, {"text": "a", "max_tokens": 3}, {"txt": "a"}):
+    for wrong in (
+        {}, {"text": "a", "kind": "x"}, {"text": "a", "max_tokens": 3}, {"txt": "a"},
+        {"text": "a", "overlap": -1}, {"text": 5},
+    ):  # fmt: skip
         assert server.post("/v1/chunk", wrong).status == 400
+
+
+def test_a_small_chunk_takes_any_overlap_and_least_limits_are_described(server):
+    limits = server.get("/openapi.json").json["components"]["schemas"]["ChunkRequest"]
+    least = limits["properties"]["max_tokens"]["anyOf"][0]["minimum"]
+    body = {"text": "night house. " * 50, "max_tokens": least, "overlap": 500}
+    assert len(server.post("/v1/chunk", body).json["chunks"]) > 5
+    assert server.post("/v1/chunk", body | {"max_tokens": least - 1}).status == 400
 
 
 def test_search_says_that_there_is_no_index(server):
