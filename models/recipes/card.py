@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,11 @@ from embedge.models.recipes.curves import Row
 from embedge.models.recipes.settings import Recipe
 from embedge.models.recipes.sources import SOURCES
 from embedge.models.recipes.training_text import Pair, Passage
+
+_START = (
+    " Its layers are those of an earlier checkpoint of the same design, trained on; what that one "
+    "had read is named with the bundle's sources."
+)
 
 Counts = Counter[tuple[str, str]]
 """(language, source): texts read."""
@@ -60,7 +66,13 @@ def texts_read(
     return counts
 
 
-def model_card(recipe: Recipe, rows: Sequence[Row], counts: Counts, health: Health) -> str:
+def model_card(
+    recipe: Recipe,
+    rows: Sequence[Row],
+    counts: Counts,
+    health: Health,
+    start: Path | None = None,
+) -> str:
     """Markdown; the pictures `curves.png` and `experts.png` lie beside it."""
     last = [row for row in rows if row["kind"] != "validation"][-1]
     return (
@@ -71,7 +83,8 @@ def model_card(recipe: Recipe, rows: Sequence[Row], counts: Counts, health: Heal
                 f"{recipe.vocabulary.size} of its pieces with their 4-bit rows unchanged, its 12 "
                 f"layers; 8 experts, top-2, in layers {', '.join(map(str, health.layers))}. "
                 f"{last['step']} steps, {float(last['tokens']) / 1e6:.2f} million tokens. "
-                f"Share-alike sources are left out: {', '.join(recipe.text.left_out)}.",
+                f"Not read in this run: {', '.join(recipe.text.left_out)} (share-alike)."
+                + (_START if start else ""),
                 "![losses and validation scores](curves.png)",
                 "## Validation (held-back training text)\n\n" + _validation(rows),
                 "## Scores of related and unrelated texts\n\n" + _similarity(health),

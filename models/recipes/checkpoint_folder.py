@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,15 +19,9 @@ from embedge.models.recipes.network import (
     Encoder,
     Experts,
 )
+from embedge.models.recipes.provenance import PROMPTS, SIDE_FILE
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, POSITIONS
 
-NAME, SHORT_NAME, LICENSE = "embedge-mini", "mini", "MIT AND Apache-2.0"
-PROMPTS = {
-    "classification": "classification: ",
-    "clustering": "clustering: ",
-    "document": "search_document: ",
-    "query": "search_query: ",
-}
 _LINEAR = (("qkv", "attn.Wqkv"), ("out", "attn.out_proj"), ("norm1", "norm1"), ("norm2", "norm2"))
 
 
@@ -115,8 +110,17 @@ def config_fields(rows: int, moe_every: int) -> dict[str, object]:
     }
 
 
-def write_checkpoint(student: Encoder, moe_every: int, tokenizer: Path, out: Path) -> None:
+def write_checkpoint(
+    student: Encoder, moe_every: int, tokenizer: Path, side: Mapping[str, object], out: Path
+) -> None:
     """Write weights, config, tokenizer and side files; an existing folder is replaced file by file.
+
+    Args:
+        student: the trained network.
+        moe_every: its MoE layers are those with i % every == 1.
+        tokenizer: its `tokenizer.json`.
+        side: from `provenance.side_file`.
+        out: the folder.
 
     Raises:
         CheckpointError: a weight is not finite.
@@ -154,13 +158,7 @@ def write_checkpoint(student: Encoder, moe_every: int, tokenizer: Path, out: Pat
             {"idx": i, "name": str(i), "path": path, "type": kind}
             for i, (path, kind) in enumerate(modules)
         ],
-        "embedge-source.json": {
-            "name": NAME,
-            "short_name": SHORT_NAME,
-            "license": LICENSE,
-            "matryoshka": [384, 256, 128],
-            "prompts": PROMPTS,
-        },
+        SIDE_FILE: side,
     }
     for name, value in files.items():
         write_atomically(out / name, json.dumps(value, indent=2).encode())

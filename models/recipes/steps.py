@@ -5,6 +5,7 @@ import json
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from embedge.models.bundle import write_atomically
@@ -23,6 +24,7 @@ from embedge.models.recipes.prepare import (
     read_text,
     student_rows,
 )
+from embedge.models.recipes.provenance import side_file
 from embedge.models.recipes.settings import Recipe, read_recipe
 from embedge.models.recipes.teacher_file import TeacherFile, extract_teacher, read_teacher
 from embedge.models.recipes.tokens import TextEncoder
@@ -60,7 +62,7 @@ def run_step(arguments: argparse.Namespace) -> None:
     elif arguments.step == "card":
         _card(recipe, inputs, file, work, arguments.out or work / "checkpoint")
     else:
-        _write(recipe, file, work, arguments.out or work / "checkpoint")
+        _write(recipe, inputs, file, work, arguments.out or work / "checkpoint")
 
 
 def _check(recipe: Recipe, inputs: Inputs) -> None:
@@ -82,10 +84,11 @@ def _train(
     Distillation(recipe, text, student, teacher, work).run(minutes)
 
 
-def _write(recipe: Recipe, file: TeacherFile, work: Path, out: Path) -> None:
+def _write(recipe: Recipe, inputs: Inputs, file: TeacherFile, work: Path, out: Path) -> None:
     weights = "average.pt" if (work / "average.pt").exists() else "student.pt"
     student = _student(recipe, file, work, weights)
-    write_checkpoint(student, recipe.student.moe_every, work / "tokenizer.json", out)
+    side = side_file(recipe, len(np.load(work / "rows.npy")), inputs.start)
+    write_checkpoint(student, recipe.student.moe_every, work / "tokenizer.json", side, out)
     print(f"wrote {out} from {weights}")
 
 
@@ -100,7 +103,9 @@ def _card(recipe: Recipe, inputs: Inputs, file: TeacherFile, work: Path, out: Pa
     health = measure_health(student, tokens, held.pairs, layers)
     draw_curves(rows, out / "curves.png")
     draw_expert_use(health.use, layers, out / "experts.png")
-    card = model_card(recipe, rows, texts_read(recipe, pairs, passages, steps), health)
+    card = model_card(
+        recipe, rows, texts_read(recipe, pairs, passages, steps), health, inputs.start
+    )
     write_atomically(out / "README.md", card.encode())
     print(f"wrote {out / 'README.md'}")
 

