@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,15 @@ class CoarseVectors:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def after(self, vector_id: int) -> "CoarseVectors":
+        """Return the vectors with higher ids; nothing is copied."""
+        import numpy as np
+
+        row = int(np.searchsorted(self.ids, vector_id, side="right"))
+        return CoarseVectors(
+            self.ids[row:], self.scales[row:], self.codes[row:], self.generation, self.last_id
+        )
 
 
 def cache_path(database: Path, space: SpaceRow) -> Path:
@@ -129,6 +139,14 @@ def _read_rows(connection: sqlite3.Connection, space: SpaceRow, after: int) -> C
         space.generation,
         int(joined[-1]),
     )
+
+
+def join_parts(parts: Sequence[CoarseVectors]) -> CoarseVectors:
+    """Return the parts of a space as one."""
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = _joined(whole, part)
+    return whole
 
 
 def _joined(base: CoarseVectors, tail: CoarseVectors) -> CoarseVectors:

@@ -202,7 +202,7 @@ class Index:
                 cut=Move(max_tokens=max_tokens, overlap=overlap),
             )
             report = add_folder(connection, self.models, wanted, watch)
-            self._refresh(connection)
+            self._vectors.refresh(connection, watch.cancel)
         return report
 
     def update(
@@ -246,7 +246,7 @@ class Index:
                 accept_empty=[_absolute(each) for each in accept_empty],
                 watch=watch,
             )
-            self._refresh(connection)
+            self._vectors.refresh(connection, watch.cancel)
         return report
 
     def plan(
@@ -309,7 +309,7 @@ class Index:
     def status(self, *, errors: bool = False) -> IndexStatus:
         """Say what the index holds; `errors` lists the files that could not be read."""
         with self._readers.borrow() as connection:
-            return read_status(connection, self.path, self.models, errors=errors, recall={})
+            return read_status(connection, self.path, self.models, errors=errors)
 
     def ls(self, collections: Sequence[str] | None = None) -> list[FileEntry]:
         """List the files of collections by path."""
@@ -383,11 +383,6 @@ class Index:
                     yield connection
             finally:
                 connection.close()
-
-    def _refresh(self, connection: sqlite3.Connection) -> None:
-        """Write the coarse caches, so that the next search need not."""
-        for space in {each.space for each in find_collections(connection)}:
-            self._vectors.load(connection, space)
 
 
 def _absolute(path: str | Path) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedge.models.errors import EmbedgeError
+from embedge.runtime.index.approximate import read_recall
 from embedge.runtime.index.connection import SCHEMA_VERSION, uses_wal
 from embedge.runtime.index.embedding import find_pending
 from embedge.runtime.index.live import CHUNKER_OF_FILE, LIVE_CHUNKS
@@ -15,7 +16,12 @@ from embedge.runtime.index.results import (
     IndexStatus,
     RootStatus,
 )
-from embedge.runtime.index.rows import CollectionRow, find_collections, roots_of
+from embedge.runtime.index.rows import (
+    CollectionRow,
+    all_spaces,
+    find_collections,
+    roots_of,
+)
 from embedge.runtime.index.runs import last_run
 from embedge.runtime.index.space_models import SpaceModels
 from embedge.runtime.index.targets import current_target, remembered_bundle
@@ -27,7 +33,6 @@ def read_status(
     models: SpaceModels,
     *,
     errors: bool,
-    recall: Mapping[str, float],
 ) -> IndexStatus:
     """Count everything; opens no model."""
     collections = find_collections(connection)
@@ -49,8 +54,14 @@ def read_status(
         collections=tuple(_collection(connection, each, models) for each in collections),
         last_run=last_run(connection),
         errors=tuple(failed),
-        recall=recall,
+        recall=_recalls(connection),
     )
+
+
+def _recalls(connection: sqlite3.Connection) -> Mapping[str, float]:
+    """Return the measured recall of each approximate search that is in use."""
+    found = {space.fingerprint: read_recall(connection, space) for space in all_spaces(connection)}
+    return {name: recall for name, recall in found.items() if recall is not None}
 
 
 def _collection(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedge.runtime.index.coarse_cache import CoarseVectors, load_coarse
+from embedge.runtime.cancel import CancelToken
+from embedge.runtime.index.approximate import THRESHOLD, Graph, load_graph, refresh_graph
+from embedge.runtime.index.coarse_cache import CoarseVectors, join_parts, load_coarse
 from embedge.runtime.index.coarse_scan import CoarseScan, best_rows
 from embedge.runtime.index.live import LIVE_CHUNKS
-from embedge.runtime.index.rows import SpaceRow
+from embedge.runtime.index.rows import SpaceRow, find_collections
 from embedge.runtime.index.vectors import read_fine
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class VectorSearch:
         self._writable = writable
         self._scan = CoarseScan(threads)
         self._held: dict[str, tuple[CoarseVectors, ...]] = {}
+        self._graphs: dict[str, Graph | None] = {}
         self._masks: dict[tuple[str, tuple[int, ...]], _Mask] = {}
         self._lock = threading.Lock()
 
@@ -57,6 +60,18 @@ class VectorSearch:
             parts = load_coarse(connection, self._database, space, held, writable=self._writable)
             self._held[space.fingerprint] = parts
             return parts
+
+    def refresh(self, connection: sqlite3.Connection, cancel: CancelToken) -> None:
+        """Write the caches of all spaces in use, so that the next search need not.
+
+        Args:
+            connection: the writer's.
+            cancel: ends the building of a graph.
+        """
+        for space in {each.space for each in find_collections(connection)}:
+            parts = self.load(connection, space)
+            if sum(map(len, parts)) > THRESHOLD:
+                refresh_graph(connection, self._database, space, join_parts(parts), cancel)
 
     def search(
         self,
@@ -85,7 +100,8 @@ class VectorSearch:
         found: list[VectorMatch] = []
         while True:
             allowed = self._allowed(connection, space, collections, paths) if masked else None
-            rows = self._candidates(parts, query, count, allowed)
+            graph = None if masked else self._graph(connection, space, parts)
+            rows = self._candidates(parts, query, count, allowed, graph)
             found = _exact(connection, rows, query)
             if masked:
                 return found
@@ -107,11 +123,15 @@ class VectorSearch:
         query: "NDArray[np.float32]",
         count: int,
         allowed: "NDArray[np.int64] | None",
+        graph: Graph | None,
     ) -> list[tuple[int, float]]:
         """Return (id, score) of the best vectors of all parts."""
         import numpy as np
 
         best: list[tuple[int, float]] = []
+        if graph is not None:
+            best += graph.search(query, parts[0].codes.shape[1], count)
+            parts = [part.after(graph.last_id) for part in parts]
         for part in parts:
             scores = self._scan.scores(part.codes, part.scales, query)
             if allowed is not None:
@@ -122,6 +142,22 @@ class VectorSearch:
                     best.append((int(part.ids[row]), float(scores[row])))
         best.sort(key=lambda pair: (-pair[1], pair[0]))
         return best[:count]
+
+    def _graph(
+        self,
+        connection: sqlite3.Connection,
+        space: SpaceRow,
+        parts: Sequence[CoarseVectors],
+    ) -> Graph | None:
+        """Return the graph that may stand in for most of the scan, where there are very many."""
+        if sum(map(len, parts)) <= THRESHOLD:
+            return None
+        with self._lock:
+            graph = self._graphs.get(space.fingerprint)
+            if graph is None or graph.generation != space.generation:
+                graph = load_graph(connection, self._database, space)
+                self._graphs[space.fingerprint] = graph
+            return graph
 
     def _allowed(
         self,

@@ -1,0 +1,118 @@
+r"""nDCG@10 of `embed search` on folders of real texts: hybrid, by meaning, by words.
+
+    python benchmarks/index_quality.py --data opensource-guide --work /tmp/quality
+
+`--data` holds one folder per language in the BEIR layout (corpus.jsonl, queries.jsonl, qrels.tsv).
+Every document becomes a Markdown file, every language a collection; queries of a language search
+its collection. Several passages of one document count as the first. `--work` keeps files and index,
+so that a second run only searches.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from embedge import Index, open_index
+from embedge.runtime.index.results import MODES
+
+DEPTH = 10
+_PASSAGES = 60
+"""Enough that ten different documents are among them."""
+
+
+def rows(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the objects of a JSON Lines file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def write_files(data: Path, folder: Path) -> dict[str, str]:
+    """Write each document as Markdown; return its id by file name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {}
+    for number, row in enumerate(rows(data / "corpus.jsonl")):
+        name = f"{number:06}.md"
+        names[name] = row["_id"]
+        title = row.get("title", "")
+        text = f"# {title}\n\n{row['text']}\n" if title else f"{row['text']}\n"
+        path = folder / name
+        if not path.exists():
+            path.write_text(text, encoding="utf-8")
+    return names
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Return query id: document id: relevance."""
+    qrels: dict[str, dict[str, int]] = {}
+    for line in path.read_text("utf-8").splitlines()[1:]:
+        query, document, relevance = line.split("\t")
+        qrels.setdefault(query, {})[document] = int(relevance)
+    return qrels
+
+
+def ndcg(ranked: list[str], relevant: dict[str, int]) -> float:
+    """Return nDCG@10 with the relevances as gains, as BEIR computes it."""
+    gain = sum(
+        relevant.get(document, 0) / math.log2(rank + 2) for rank, document in enumerate(ranked)
+    )
+    best = sorted(relevant.values(), reverse=True)[:DEPTH]
+    ideal = sum(value / math.log2(rank + 2) for rank, value in enumerate(best))
+    return gain / ideal if ideal else 0.0
+
+
+def measure(index: Index, data: Path, names: dict[str, str]) -> dict[str, tuple[float, float]]:
+    """Return nDCG@10 (in points) and the median time of a search (ms) of each mode."""
+    qrels = read_qrels(data / "qrels.tsv")
+    queries = [(row["_id"], row["text"]) for row in rows(data / "queries.jsonl")]
+    found = {}
+    for mode in MODES:
+        scores, times = [], []
+        for query_id, query in queries:
+            if query_id not in qrels:
+                continue
+            begun = time.perf_counter()
+            hits = index.search(query, limit=_PASSAGES, mode=mode, collections=[data.name])
+            times.append(time.perf_counter() - begun)
+            documents = dict.fromkeys(names[Path(hit.path).name] for hit in hits)
+            scores.append(ndcg(list(documents)[:DEPTH], qrels[query_id]))
+        found[mode] = 100 * statistics.mean(scores), 1000 * statistics.median(times)
+    return found
+
+
+def main() -> None:
+    """Print a Markdown table and the means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--overlap", type=int)
+    parser.add_argument("--languages", nargs="*")
+    arguments = parser.parse_args()
+    sets = sorted(path for path in arguments.data.iterdir() if (path / "corpus.jsonl").exists())
+    if arguments.languages:
+        sets = [data for data in sets if data.name in arguments.languages]
+    means: dict[str, list[float]] = {mode: [] for mode in MODES}
+    print(f"| language | {' | '.join(MODES)} |\n|---|{'---|' * len(MODES)}")
+    with open_index(arguments.work / "index.db", model=arguments.model) as index:
+        for data in sets:
+            folder = arguments.work / "files" / data.name
+            names = write_files(data, folder)
+            known = (arguments.work / "index.db").exists() and data.name in index.collections()
+            overlap = None if known else arguments.overlap
+            index.add(folder, data.name, overlap=overlap, confirm=True)
+            measured = measure(index, data, names)
+            for mode, (score, _) in measured.items():
+                means[mode].append(score)
+            cells = " | ".join(f"{measured[mode][0]:.1f}" for mode in MODES)
+            print(f"| {data.name} | {cells} |", flush=True)
+    cells = " | ".join(f"{statistics.mean(scores):.1f}" for scores in means.values())
+    print(f"| mean of {len(sets)} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
