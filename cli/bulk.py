@@ -1,7 +1,6 @@
 """Rows of a file or of stdin as inputs: one text per line, or a field of JSON Lines."""
 
 import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ from typing import BinaryIO
 from embedge.cli.interrupt import waiting_for_input
 from embedge.cli.records import FailedInput, Input, TextInput, speakable
 from embedge.models.errors import InputError, InvalidOption
+from embedge.runtime.json_rows import text_of_row
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -107,30 +107,10 @@ class Rows:
             ) from None
         name, text = str(number), line
         if self._form.field is not None and line.strip():
-            name, text = self._from_object(name, line)
+            own, text = text_of_row(line, self._form.field, self._form.id_field)
+            name = name if own is None else own
         fields = {"id": without_lone_surrogates(name), "path": speakable(self.path)}
         return TextInput(without_lone_surrogates(text), fields)
-
-    def _from_object(self, name: str, line: str) -> tuple[str, str]:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"not JSON ({error})", "bad_row") from None
-        if not isinstance(row, dict):
-            raise InputError(f"holds {type(row).__name__}, expected an object", "bad_row")
-        text = row.get(self._form.field)
-        if not isinstance(text, str):
-            found = "is missing" if self._form.field not in row else f"is {type(text).__name__}"
-            raise InputError(f"field {self._form.field!r} {found}, expected text", "bad_row")
-        if self._form.id_field is not None:
-            value = row.get(self._form.id_field)
-            if not isinstance(value, str | int) or isinstance(value, bool):
-                raise InputError(
-                    f"field {self._form.id_field!r} is no text or whole number, expected an id",
-                    "bad_row",
-                )
-            name = str(value)
-        return name, text
 
 
 def open_input(path: Path) -> BinaryIO:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from embedge.cli.embed_options import EmbedOptions
 from embedge.cli.records import FailedInput, Input
 from embedge.models.errors import InvalidOption
+from embedge.runtime.record_fields import passage_fields
 
 if TYPE_CHECKING:
     from embedge.models.manifest import Manifest
@@ -77,17 +78,7 @@ class Chunker:
             yield FailedInput(name, where, "empty", message, size=one.size)
         for number, chunk in enumerate(chunks):
             last = number + 1 == len(chunks)
-            fields = dict(one.fields) | {
-                "id": f"{name}#{number}",
-                "chunk": number,
-                "n_chunks": len(chunks),
-                "char_start": chunk.char_start,
-                "char_end": chunk.char_end,
-                "line_start": chunk.line_start,
-                "line_end": chunk.line_end,
-                "page": chunk.page,
-                "heading": chunk.heading,
-            }
+            fields = dict(one.fields) | passage_fields(name, number, len(chunks), chunk)
             size = one.size if last else 0
             yield replace(
                 one,

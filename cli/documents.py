@@ -17,6 +17,7 @@ from embedge.cli.records import FailedInput, Input, TextInput
 from embedge.cli.values import size_in_bytes
 from embedge.models.bundle import file_sha256
 from embedge.models.errors import InputError, InvalidOption
+from embedge.runtime.record_fields import whole_fields
 
 if TYPE_CHECKING:
     from embedge.runtime.extract import Document
@@ -149,20 +150,7 @@ def failed_file(path: str, error: InputError, size: int = 0) -> FailedInput:
 
 
 def _whole(path: str, document: "Document", size: int) -> TextInput:
-    text = document.text
-    fields: dict[str, object] = {
-        "id": f"{path}#0",
-        "path": path,
-        "chunk": 0,
-        "n_chunks": 1,
-        "char_start": 0,
-        "char_end": len(text),
-        "line_start": 1,
-        "line_end": len(text.splitlines()),
-        "page": 1 if document.pages else None,
-        "heading": None,
-    }
-    return TextInput(text, fields, size=size)
+    return TextInput(document.text, whole_fields(path, document), size=size)
 
 
 def _log_file(log: InputLog, item: "FoundFile | FailedFile") -> None:

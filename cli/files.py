@@ -10,6 +10,7 @@ from embedge.cli.chunking import Chunker
 from embedge.cli.documents import list_files
 from embedge.cli.embed_command import EmbedJob, run_embedding
 from embedge.cli.embed_options import embed_options
+from embedge.cli.files_on_ray import ScaleFlags, embed_on_ray
 from embedge.cli.flag_groups import with_flags
 from embedge.cli.folder_globs import FolderGlobCommand, FolderGlobs, folder_globs
 from embedge.cli.options import (
@@ -44,6 +45,7 @@ def files_command(
         ),
     ] = None,
     *,
+    scale: ScaleFlags,
     walk: WalkFlags,
     vectors: VectorFlags,
     model: ModelFlags,
@@ -61,6 +63,10 @@ def files_command(
         if paths or files_of:
             raise InvalidOption("--replay brings its own files; leave the paths out")
         return run_again(replay)
+    if scale.runner != "local":
+        files = list_files(paths or [], folder_globs(files_of), walk)
+        return embed_on_ray(files, scale, vectors, model, output, run)
+    scale.require_no_rows()
     options = embed_options(vectors, model, default_long_text="chunk")
     choice = choose_output(output, default_format="jsonl")
     files = list_files(paths or [], folder_globs(files_of), walk)

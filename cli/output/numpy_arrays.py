@@ -7,9 +7,9 @@ import zipfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
-from embedge.cli.output.raw_bytes import little_endian
 from embedge.cli.output.target import Target
 from embedge.cli.records import Fields, Record
+from embedge.runtime.vector_table import little_endian
 
 if TYPE_CHECKING:
     import numpy as np

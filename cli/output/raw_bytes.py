@@ -1,18 +1,10 @@
 """Vectors as bytes: `hex` and `base64` (one line each), `blob` (without separators)."""
 
 import base64
-from typing import TYPE_CHECKING
 
 from embedge.cli.output.target import Target
 from embedge.cli.records import Fields, Record
-
-if TYPE_CHECKING:
-    from embedge.runtime.results import Vectors
-
-
-def little_endian(vector: "Vectors") -> bytes:
-    """Return the elements as bytes, lowest byte first on every machine."""
-    return vector.astype(vector.dtype.newbyteorder("<"), copy=False).tobytes()
+from embedge.runtime.vector_table import little_endian
 
 
 class HexLines:
