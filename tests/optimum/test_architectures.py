@@ -1,5 +1,6 @@
 """Bundles of dense models against transformers at fp32, and against numpy at INT8."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 pytest.importorskip("optimum", reason="needs the extra [optimum]; `.ci/optimum` runs these tests")
 
 from embedge import Embedder
+from embedge.cli import run as run_command
 from embedge.export.dense import export_dense
+from embedge.models.bundle import open_bundle
 from embedge.models.errors import CheckpointError, ConfigError, MissingExtra
 from embedge.quantize import QuantizeReport, quantize_bundle
 
@@ -163,3 +166,16 @@ def test_a_newer_transformers_is_refused_with_the_way_out(monkeypatch: Any) -> N
     monkeypatch.setattr(engine, "version", lambda name: "4.58.1")
     with pytest.raises(MissingExtra, match=r"transformers 4\.58\.1.*optimum-env"):
         engine.require_optimum()
+
+
+def test_the_command_traces_quantizes_and_reports(
+    make_model: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", make_model("bert"), tmp_path / "out", "--engine", "optimum"]
+    words += ["--variant", "int8", "--keep-parent", "--no-measure", "--json"]
+    assert run_command([*map(str, words)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["manifest"]["architecture"]["engine"] == "optimum"
+    parent = open_bundle(tmp_path / "out-fp32", verify="full").manifest
+    assert parent.measured["checks"]["transformers max-abs"] <= TOLERANCE  # type: ignore[call-overload, index, operator]  # numbers in an object
+    assert parent.tools["torch"].startswith("2.13.0")
