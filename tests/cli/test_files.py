@@ -20,7 +20,7 @@ def folder(tmp_path):
     (docs / "b.bin").write_bytes(bytes(range(256)))
     (docs / "c.txt").write_text("search_query: plain\n")
     (docs / "d.txt").write_text("")
-    (docs / "e.txt").write_bytes("für".encode("latin-1"))
+    (docs / "e.txt").write_bytes(b"\xef\xbb\xbf" + "für".encode("latin-1"))  # says UTF-8, is not
     (docs / "f.txt").write_text("word " * 1500)
     return docs
 
