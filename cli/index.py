@@ -9,9 +9,11 @@ from embedge.cli.plain_help import PlainGroup
 # In the order of `embed index --help`; each module has `register(index)`.
 SUBCOMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.index_update",
+    "embedge.cli.index_watch",
     "embedge.cli.index_report",
     "embedge.cli.index_upkeep",
     "embedge.cli.index_copy",
+    "embedge.cli.index_browse",
 )
 
 

@@ -1,0 +1,80 @@
+"""`embed index import --localdocs` and `export --localdocs`: GPT4All's document collections."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from embedge.cli import SOME_FAILED
+from embedge.cli.index_flags import ConsentFlags, IndexFlags, IndexModelFlags, asks, the_index
+from embedge.cli.interrupt import cancelling
+from embedge.cli.messages import say
+from embedge.cli.progress_bar import progress_form, show_progress
+
+
+def import_localdocs_command(
+    file: Path, model: IndexModelFlags, consent: ConsentFlags, index: IndexFlags
+) -> None:
+    """Take over folders and collections; read and embed what can be reached."""
+    from embedge.runtime.cancel import CancelToken
+    from embedge.runtime.index.localdocs_import import import_localdocs
+
+    form = progress_form(index.progress, quiet=index.quiet)
+    cancel = CancelToken()
+    with (
+        the_index(index, model) as opened,
+        show_progress(form, no_color=index.no_color) as callback,
+        cancelling(cancel),
+    ):
+        done = import_localdocs(
+            opened,
+            file.expanduser().absolute(),
+            confirm=asks(consent),
+            progress=callback,
+            cancel=cancel,
+        )
+    taken, update = done.taken, done.update
+    if index.json:
+        print(json.dumps({"taken": asdict(taken), "update": asdict(update)}, ensure_ascii=False))
+    else:
+        print(
+            f"{', '.join(taken.collections) or 'no collection'}: {taken.folders:,} folders, "
+            f"{taken.documents:,} documents of LocalDocs; {update.files_new:,} files read, "
+            f"{update.chunks_embedded:,} passages embedded, {update.chunks_reused:,} known"
+        )
+    if not index.quiet:
+        for folder in taken.away:
+            say(f"warning: {folder} cannot be reached; its passages came from LocalDocs")
+        for warning in update.warnings:
+            say(f"warning: {warning}")
+    if update.errors:
+        if not index.quiet:
+            say("some files could not be read; see `embed index status --errors`")
+        raise typer.Exit(SOME_FAILED)
+
+
+def export_localdocs_command(folder: Path, vectors: str, index: IndexFlags) -> None:
+    """Write `localdocs_v3.db` into a folder."""
+    from embedge.runtime.index.localdocs_export import export_localdocs
+
+    with the_index(index, readonly=True) as opened:
+        done = export_localdocs(opened, folder.expanduser().absolute(), vectors=vectors)
+    if index.json:
+        print(json.dumps(asdict(done), ensure_ascii=False))
+    else:
+        print(
+            f"{done.path}: {done.collections:,} collections, {done.folders:,} folders, "
+            f"{done.documents:,} documents, {done.chunks:,} passages, {done.vectors:,} vectors"
+        )
+    if index.quiet:
+        return
+    if done.left_out:
+        say(f"warning: {done.left_out:,} files lie under two folders and were written once")
+    if vectors == "ours":
+        say(
+            "warning: GPT4All embeds with a model fixed when it is built, and searches under "
+            "its name; only a changed build uses these vectors"
+        )
+    else:
+        say("close GPT4All, put the file into its model folder, start it: it embeds the passages")

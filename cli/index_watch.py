@@ -1,0 +1,123 @@
+"""`embed index watch`: keep the index up to date until Ctrl-C."""
+
+import json
+import re
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedge.cli.flag_groups import with_flags
+from embedge.cli.index_flags import INDEX, CollectionFlags, IndexFlags, IndexModelFlags, the_index
+from embedge.cli.interrupt import cancelling
+from embedge.cli.messages import say
+from embedge.cli.options import option
+from embedge.cli.plain_help import PlainCommand
+from embedge.cli.progress_bar import progress_form, show_progress
+from embedge.models.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from embedge.runtime.index import UpdateReport
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
+
+
+def register(index: typer.Typer) -> None:
+    """Add the command."""
+    index.command("watch", cls=PlainCommand)(with_flags(watch_command))
+
+
+def watch_command(
+    interval: Annotated[
+        str,
+        option(
+            "--interval", help="Look at everything at least so often; default: 15m.",
+            panel=INDEX, metavar="TIME",
+        ),
+    ] = "15m",
+    debounce: Annotated[
+        str,
+        option(
+            "--debounce", help="Begin when nothing has changed for so long; default: 2s.",
+            panel=INDEX, metavar="TIME",
+        ),
+    ] = "2s",
+    *,
+    which: CollectionFlags,
+    model: IndexModelFlags,
+    index: IndexFlags,
+) -> None:  # fmt: skip
+    """Update the index whenever files change, until Ctrl-C.
+
+    With the extra [watch] the system tells about changes; without it, and on network drives,
+    folders are looked at every minute. Runs at low priority, with half the threads on a battery.
+    """
+    from embedge.runtime.cancel import CancelToken
+    from embedge.runtime.index.watching import watch
+    from embedge.runtime.power import lower_priority
+
+    interval_s, debounce_s = seconds(interval, "--interval"), seconds(debounce, "--debounce")
+    form = progress_form(index.progress, quiet=index.quiet)
+    cancel = CancelToken()
+    lower_priority()
+    with (
+        the_index(index, _gently(model)) as opened,
+        show_progress(form, no_color=index.no_color) as callback,
+        cancelling(cancel),
+    ):
+        watch(
+            opened,
+            collections=which.collection or None,
+            interval_s=interval_s,
+            debounce_s=debounce_s,
+            cancel=cancel,
+            on_run=_Teller(index),
+            on_problem=lambda error: say(f"warning: {error}; the watch goes on"),
+            progress=callback,
+        )
+
+
+class _Teller:
+    """Prints runs that changed something, and the first one."""
+
+    def __init__(self, index: IndexFlags) -> None:
+        self._index = index
+        self._warned: tuple[str, ...] = ()
+        self._is_first = True
+
+    def __call__(self, report: "UpdateReport") -> None:
+        from embedge.cli.index_tables import report_line
+
+        did = report.files_new + report.files_changed + report.files_moved + report.files_missing
+        if did or report.chunks_embedded or self._is_first:
+            line = json.dumps(asdict(report), ensure_ascii=False)
+            print(line if self._index.json else report_line(report), flush=True)
+        if report.warnings != self._warned and not self._index.quiet:
+            for warning in report.warnings:
+                say(f"warning: {warning}")
+        self._warned = report.warnings
+        self._is_first = False
+
+
+def seconds(value: str, flag: str) -> float:
+    """Read `2s`, `15m`, `1.5h` or `1d`.
+
+    Raises:
+        InvalidOption: anything else, zero included.
+    """
+    match = _DURATION.fullmatch(value.lower())
+    found = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not found:
+        raise InvalidOption(f"{flag} {value!r} is no time; write it like 30s, 15m or 2h")
+    return found
+
+
+def _gently(model: IndexModelFlags) -> IndexModelFlags:
+    """Take half the threads on a battery, unless the user has named a number."""
+    from embedge.runtime.cpu import plan_threads
+    from embedge.runtime.power import is_on_battery
+
+    if model.threads is not None or not is_on_battery():
+        return model
+    return replace(model, threads=max(1, plan_threads().threads // 2))
