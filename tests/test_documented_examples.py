@@ -1,4 +1,4 @@
-"""What README.md and docs/python.md print runs as printed, with the bundled model."""
+"""What README.md, docs/python.md and docs/index.md print runs as printed, with the bundled model."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def test_readme_command_runs(command, folder):
     assert (folder / target).stat().st_size if target else output
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/index.md"])
 def test_python_examples_run(page, folder):
     blocks = _blocks(page, "python")
     assert blocks
