@@ -28,6 +28,13 @@ _END = struct.Struct("<4s4H2LH")  # end of the central directory
 _BLOCK_BYTES = 1 << 18
 _IS_ENCRYPTED = 0x1
 
+# What `zipfile` raises for damage: also plain ValueErrors for places before the start, and
+# RuntimeErrors for ways of packing that this Python lacks.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, OverflowError,
+    RuntimeError,
+)  # fmt: skip
+
 
 class Archive:
     """A zip file in memory whose members are read with limits.
@@ -48,7 +55,7 @@ class Archive:
             raise self._limit(f"lists more than {MAX_MEMBERS:,} members")
         try:
             self._zip = zipfile.ZipFile(BytesIO(data))
-        except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as error:
+        except _DAMAGE as error:
             raise self.damaged(f"its list of members cannot be read ({error})") from error
         if len(self._zip.infolist()) > MAX_MEMBERS:
             raise self._limit(f"lists more than {MAX_MEMBERS:,} members")
@@ -70,9 +77,7 @@ class Archive:
             raise InputError(f"{self.path} is encrypted; save a copy without a password", "format")
         try:
             return self._unpack(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise self.damaged(f"{name} cannot be unpacked ({error})") from error
-        except (NotImplementedError, RuntimeError) as error:  # a method we lack
+        except _DAMAGE as error:
             raise self.damaged(f"{name} cannot be unpacked ({error})") from error
 
     def read_optional(self, name: str) -> bytes | None:
