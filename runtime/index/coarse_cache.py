@@ -109,9 +109,9 @@ def load_coarse(
 
 def _last_id(connection: sqlite3.Connection, space: SpaceRow) -> int:
     row = connection.execute(
-        "SELECT max(id) FROM vectors WHERE space_id = ?", (space.id,)
+        "SELECT id FROM vectors WHERE space_id = ? ORDER BY id DESC LIMIT 1", (space.id,)
     ).fetchone()
-    return int(row[0] or 0)
+    return int(row[0]) if row is not None else 0
 
 
 def _read_rows(connection: sqlite3.Connection, space: SpaceRow, after: int) -> CoarseVectors:

@@ -8,6 +8,7 @@ from embedge.models.errors import InvalidOption
 from embedge.runtime.index.connection import transaction
 from embedge.runtime.index.garbage import remove_files
 from embedge.runtime.index.rows import RootRow, find_collections, link_root, roots_of
+from embedge.runtime.index.settled import forget_settled
 from embedge.runtime.index.targets import forget_move
 
 
@@ -41,6 +42,7 @@ def _remove_collection(connection: sqlite3.Connection, collection_id: int) -> in
     with transaction(connection):
         connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
         forget_move(connection, collection_id)
+        forget_settled(connection, collection_id)
         return remove_files(connection)
 
 

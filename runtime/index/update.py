@@ -31,6 +31,7 @@ from embedge.runtime.index.rows import CollectionRow
 from embedge.runtime.index.runs import count_in_run, logged_run
 from embedge.runtime.index.scan import Scan, state_of
 from embedge.runtime.index.scan_writing import write_scan
+from embedge.runtime.index.settled import is_settled, settle
 from embedge.runtime.index.space_models import CollectionModelMissing, SpaceModels
 from embedge.runtime.index.targets import Target, finish_move, remember_bundle, remembered_bundle
 from embedge.runtime.progress import ProgressCallback, ProgressMeter
@@ -208,20 +209,27 @@ class _Update:
         return int(row[0])
 
     def _embed_all(self, jobs: Sequence[Job], meter: ProgressMeter) -> None:
-        totals = [len(self._pending(job)) for job in jobs]
-        for number, job in enumerate(jobs):
+        connection = self._connection
+        unsettled = [job for job in jobs if not is_settled(connection, job.collection, job.target)]
+        totals = [len(self._pending(job)) for job in unsettled]
+        failed = []
+        for number, job in enumerate(unsettled):
             # Asked again: collections of one space may have texts in common.
             texts = self._pending(job)
             meter.chunks_total = meter.chunks_done + len(texts) + sum(totals[number + 1 :])
             if texts and not self._embed(job, texts, meter):
+                failed.append(job)
                 continue
-            with transaction(self._connection):
+            with transaction(connection):
                 if job.target.is_move:
-                    finish_move(self._connection, job.collection, job.target)
-                self._connection.execute(
-                    "UPDATE collections SET last_update_ms = ? WHERE id = ?",
-                    (now_ms(), job.collection.id),
-                )
+                    finish_move(connection, job.collection, job.target)
+                settle(connection, job.collection, job.target)
+        meter.chunks_total = meter.chunks_done
+        with transaction(connection):
+            connection.executemany(
+                "UPDATE collections SET last_update_ms = ? WHERE id = ?",
+                [(now_ms(), job.collection.id) for job in jobs if job not in failed],
+            )
 
     def _pending(self, job: Job) -> Pending:
         return find_pending(self._connection, job.collection.id, job.target)

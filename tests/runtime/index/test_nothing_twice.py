@@ -175,3 +175,38 @@ def test_the_index_is_the_same_for_whoever_opens_it_next(database, folder, embed
     with open_index(database, embedder=embedder) as second:
         assert second.update().chunks_embedded == 0
     assert content() == held
+
+
+def test_what_is_pending_is_asked_only_after_a_change(index, folder, monkeypatch, database):
+    """On a large index that question takes seconds, and a watched folder asks it often."""
+    from embedge.runtime.index import update as module
+
+    asked = []
+    find = module.find_pending
+    monkeypatch.setattr(
+        module, "find_pending", lambda *arguments: asked.append(1) or find(*arguments)
+    )
+    index.add(folder)
+    asked.clear()
+    index.update()
+    assert not asked
+    (folder / "b.txt").unlink()
+    index.update()
+    assert asked
+    asked.clear()
+    index.gc(grace_days=0)  # deletes vectors
+    index.update()
+    assert asked
+
+
+def test_vectors_that_were_lost_are_embedded_again(index, folder, database, content):
+    import sqlite3
+
+    index.add(folder)
+    before = content()
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute("DELETE FROM vectors WHERE id % 2")
+    connection.close()
+    assert index.update().chunks_embedded > 3
+    assert content() == before
