@@ -35,6 +35,14 @@ class EmptyInput(BadField):
     code = "empty"
 
 
+class UnknownModel(ModelNotFound):
+    """A request names a model that is not served here; `model` is the name."""
+
+    def __init__(self, model: str, message: str) -> None:
+        super().__init__(message)
+        self.model = model
+
+
 class RequestError(EmbedgeError):
     """The request itself cannot be taken, whatever its fields say."""
 
@@ -130,6 +138,6 @@ def _openai_type(status: int) -> str:
 def _ollama_message(error: EmbedgeError) -> str:
     if isinstance(error, TextTooLong):
         return "the input length exceeds the context length"
-    if isinstance(error, ModelNotFound) and error.args[1:]:
-        return f"model '{error.args[1]}' not found"
+    if isinstance(error, UnknownModel):
+        return f"model '{error.model}' not found"
     return str(error)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from embedge.models.errors import ModelNotFound
+from embedge.runtime.serve.failures import UnknownModel
 
 TASK_TAGS = ("query", "document")
 _LATEST = "latest"
@@ -23,7 +23,7 @@ class ModelNames:
         """Return the task that a model id asks for, None if it names none.
 
         Raises:
-            ModelNotFound: this server holds no such model; its second argument is the name.
+            UnknownModel: this server holds no such model.
         """
         if asked is None:
             return None
@@ -31,10 +31,11 @@ class ModelNames:
         while rest not in self._known:
             rest, colon, tag = rest.rpartition(":")
             if not colon or (tag != _LATEST and (tag not in TASK_TAGS or task is not None)):
-                raise ModelNotFound(
-                    f"model {asked[:200]!r} is not served here; this server holds {self.shown!r}. "
+                name = asked[:200]
+                raise UnknownModel(
+                    name,
+                    f"model {name!r} is not served here; this server holds {self.shown!r}. "
                     f"Start it with --served-model-name to give it another name",
-                    asked[:200],
                 )
             task = tag if tag in TASK_TAGS else task
         return task

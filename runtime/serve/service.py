@@ -21,6 +21,9 @@ from embedge.runtime.serve.token_listing import TokenListing
 
 log = logging.getLogger("embedge.serve")
 
+# The running batch has had its time when the model is freed.
+_LAST_BATCH_S = 0.5
+
 Gone = Callable[[], Awaitable[None]]
 """Returns once the client has left."""
 
@@ -218,7 +221,7 @@ class Service:
     def close(self) -> None:
         """Free the model after `stop`."""
         if self._compute is not None:
-            self._compute.join(self.options.stop_timeout_s)
+            self._compute.join(_LAST_BATCH_S)
         if self._embedder is not None:
             self._embedder.close()
 

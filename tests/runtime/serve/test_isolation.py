@@ -85,6 +85,26 @@ def test_a_request_that_waits_too_long_gets_503(start, gate):
     assert running.post("/v1/embeddings", {"input": "a"}).status == 200
 
 
+def test_no_more_is_taken_than_can_be_computed_in_time(start, gate):
+    """By the measured rate: a batch of 3 tokens took a second, and 600 wait."""
+    running = start(gate=gate, request_timeout_s=30)
+    opener = threading.Timer(1.0, gate.open.set)
+    opener.start()
+    assert running.post("/v1/embeddings", {"input": "a"}).status == 200
+    opener.join()
+    gate.open.clear()
+    gate.entered.clear()
+    body = {"input": ["river"] * 200}
+    waiting, replies = _in_background(lambda: running.post("/v1/embeddings", body))
+    assert gate.entered.wait(30)
+    _wait_for(lambda: _metric(running, "embedge_queue_tokens") > 100)
+    refused = running.post("/v1/embeddings", {"input": "a"})
+    assert (refused.status, refused.headers["retry-after"]) == (429, "60")
+    gate.open.set()
+    waiting.join(60)
+    assert replies[0].status == 200
+
+
 def test_a_client_that_leaves_is_dropped_from_the_queue(start, gate):
     running = start(gate=gate)
     first, replies = _in_background(lambda: running.post("/v1/embeddings", {"input": "a"}))

@@ -138,6 +138,7 @@ def test_wrong_fields_are_refused(server, wrong):
 def test_an_unknown_model_is_not_found(server, name):
     reply = server.post("/v1/embeddings", {"input": "a", "model": name})
     assert (reply.status, reply.json["error"]["code"]) == (404, "model_not_found")
+    assert reply.json["error"]["message"].startswith(f"model {name!r} is not served here")
 
 
 def test_models_are_listed_with_and_without_task(server):
