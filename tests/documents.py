@@ -74,6 +74,8 @@ def docx(
             for level in (1, 2, 3)
         )
         + '<w:style w:styleId="Own"><w:name w:val="My own"/><w:basedOn w:val="H2"/></w:style>'
+        '<w:style w:styleId="Bullets"><w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>'
+        "</w:style>"
     )
     names = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in (properties or {}).items())
     core = (

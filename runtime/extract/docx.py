@@ -14,10 +14,10 @@ from embedge.runtime.extract.decoding import without_lone_surrogates
 from embedge.runtime.extract.document import Document
 from embedge.runtime.extract.registry import Source
 from embedge.runtime.extract.word_parts import (
-    HeadingStyles,
+    ParagraphStyles,
     core_properties,
-    heading_styles,
     main_part,
+    paragraph_styles,
     parts_beside,
 )
 from embedge.runtime.extract.xml_events import read_xml
@@ -48,7 +48,7 @@ def read_docx(source: Source) -> Document:
     archive = Archive(source.data, source.path)
     main = main_part(archive)
     beside = parts_beside(archive, main)
-    styles = heading_styles(archive, beside.get("styles"))
+    styles = paragraph_styles(archive, beside.get("styles"))
     body = _Body(styles)
     read_xml(archive.read(main), body, path=source.path, member=main)
     for kind in ("footnotes", "endnotes"):
@@ -93,7 +93,7 @@ class _Table:
 class _Body:
     """Collects blocks: a paragraph, or a whole table. Paragraphs nest through text boxes."""
 
-    styles: HeadingStyles
+    styles: ParagraphStyles
     blocks: list[str] = field(default_factory=list)
     title: str | None = None
     _paragraphs: list[_Paragraph] = field(default_factory=list)
@@ -175,8 +175,8 @@ class _Body:
             title = " ".join(text.split())
             self.title = self.title or title
             self._add(f"{'#' * min(level, 6)} {title}")
-        elif paragraph.list_depth is not None:
-            self._add(f"{'  ' * paragraph.list_depth}- {text}", is_item=True)
+        elif paragraph.list_depth is not None or self.styles.is_list(paragraph.style):
+            self._add(f"{'  ' * (paragraph.list_depth or 0)}- {text}", is_item=True)
         else:
             self._add(text)
 

@@ -16,6 +16,7 @@ _MIN_WIDTH = 25
 
 _ENDS = re.compile(r"""[.!?…:;。！？।؟۔]["'”’»)\]】」』]*$""")  # noqa: RUF001
 _BEGINS = re.compile(r"[^\W\d_]|[(\[\"'“‘«„\d]")  # noqa: RUF001
+_LETTER = re.compile(r"[^\W\d_]")
 _BULLET = re.compile(r"(?:[-–—•▪◦*·‣]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)])\s")  # noqa: RUF001
 # Han, Kana, Thai, Lao, Khmer, Myanmar: written without spaces between words.
 _UNSPACED = re.compile(
@@ -52,6 +53,6 @@ def _columns(line: str) -> int:
 def _between(before: str, line: str, width: float) -> str:
     if _columns(before) < _FULL * width or _ENDS.search(before):
         return "\n"
-    if not _BEGINS.match(line) or _BULLET.match(line):
-        return "\n"
+    if not _BEGINS.match(line) or _BULLET.match(line) or not _LETTER.search(line):
+        return "\n"  # also a number of the page
     return "" if _UNSPACED.match(before[-1]) and _UNSPACED.match(line[0]) else " "

@@ -26,22 +26,22 @@ class Relations:
 
 
 @dataclass
-class HeadingStyles:
-    """Level of every paragraph style that is a heading, 1 to 9, own or inherited."""
+class ParagraphStyles:
+    """Which styles are headings, of level 1 to 9, and which are lists; own or inherited."""
 
     _own: dict[str, int] = field(default_factory=dict)
+    _lists: set[str] = field(default_factory=set)
     _parent: dict[str, str] = field(default_factory=dict)
     _style: str = ""
 
     def level(self, style: str) -> int | None:
         """Return the level of a style; None for body text."""
-        seen: set[str] = set()
-        while style and style not in seen:
-            if style in self._own:
-                return self._own[style] or None
-            seen.add(style)
-            style = self._parent.get(style, "")
-        return None
+        levels = (self._own[each] for each in self._chain(style) if each in self._own)
+        return next(levels, None) or None
+
+    def is_list(self, style: str) -> bool:
+        """Tell whether paragraphs of a style are items of a list."""
+        return any(each in self._lists for each in self._chain(style))
 
     def start(self, space: str, name: str, attributes: Mapping[str, str]) -> None:
         value = attributes.get("val", "")
@@ -55,6 +55,8 @@ class HeadingStyles:
                 self._own.setdefault(self._style, int(number))
             elif value.lower() == "title":
                 self._own.setdefault(self._style, 1)
+        elif name == "numId" and value != "0":
+            self._lists.add(self._style)
         elif name == "outlineLvl" and value in set("0123456789"):
             # Level 9 is body text, as a style below a heading may say.
             self._own[self._style] = 0 if value == "9" else int(value) + 1
@@ -62,6 +64,14 @@ class HeadingStyles:
     def end(self, space: str, name: str) -> None: ...
 
     def text(self, data: str) -> None: ...
+
+    def _chain(self, style: str) -> list[str]:
+        """Return a style and those that it builds on, which a damaged file may tie to a ring."""
+        chain: list[str] = []
+        while style and style not in chain:
+            chain.append(style)
+            style = self._parent.get(style, "")
+        return chain
 
 
 @dataclass
@@ -108,13 +118,13 @@ def parts_beside(archive: Archive, main: str) -> dict[str, str]:
     return {kind: path for kind, path in paths.items() if path and path in archive}
 
 
-def heading_styles(archive: Archive, member: str | None) -> HeadingStyles:
-    """Read the styles; without them nothing is a heading.
+def paragraph_styles(archive: Archive, member: str | None) -> ParagraphStyles:
+    """Read the styles; without them nothing is a heading or a list.
 
     Raises:
         InputError: `format` or `limit`.
     """
-    styles = HeadingStyles()
+    styles = ParagraphStyles()
     if member is not None:
         read_xml(archive.read(member), styles, path=archive.path, member=member)
     return styles

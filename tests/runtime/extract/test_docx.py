@@ -71,6 +71,17 @@ def test_lists_are_tight_and_tables_have_one_line_per_row(documents):
     assert text == "- one\n  - two\n\na | b\nin"
 
 
+def test_a_style_can_make_a_list_and_a_ring_of_styles_ends(documents):
+    items = documents.paragraph("one", "Bullets") + documents.paragraph("two", "Bullets")
+    assert text_of(documents.docx(items)) == "- one\n- two"
+    ring = "".join(
+        f'<w:style w:styleId="{one}"><w:basedOn w:val="{other}"/></w:style>'
+        for one, other in (("A", "B"), ("B", "A"))
+    )
+    styles = {"word/styles.xml": f"<w:styles {documents.W}>{ring}</w:styles>"}
+    assert text_of(documents.docx(documents.paragraph("x", "A"), members=styles)) == "x"
+
+
 def test_what_the_reader_does_not_see_is_left_out_and_notes_come_last(documents):
     hidden = (
         "<w:p><w:del><w:r><w:delText>deleted</w:delText></w:r></w:del>"

@@ -237,6 +237,7 @@ def test_full_lines_in_the_middle_of_a_sentence_are_joined():
         f"{SENTENCE}.\nNext sentence",
         f"{SENTENCE}\n- item",
         f"{SENTENCE}\n1. item",
+        f"{SENTENCE}\n17",
         f"{SENTENCE}\n\nNew paragraph",
         f"short line\n{SENTENCE}",
         "",
