@@ -150,12 +150,17 @@ def open_embedder(flags: ModelFlags, run: SayFlags) -> "Embedder":
 
 
 def _warn_if_untrained(embedder: "Embedder") -> None:
-    trained = embedder.loaded.bundle.manifest.matryoshka
+    from embedge.models.quality_record import what_a_cut_costs
+
+    manifest = embedder.loaded.bundle.manifest
+    trained = manifest.matryoshka
     if trained and embedder.dim not in trained:
         sizes = ", ".join(map(str, trained))
+        measured = what_a_cut_costs(manifest, embedder.variant, embedder.dim)
+        around = f" (measured around it: {measured})" if measured else ""
         warnings.warn(
             f"dim {embedder.dim} is no trained size of {embedder.model} ({sizes}), so its quality "
-            f"was not measured; the next larger trained size is the safe choice",
+            f"was not measured{around}; the next larger trained size is the safe choice",
             stacklevel=2,
         )
 

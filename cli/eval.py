@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -216,7 +217,7 @@ def _print(result: "Evaluation", markdown: Path | None, *, as_json: bool) -> Non
         print(table, end="")
 
 
-def _check_record(out: Path, models: list[str]) -> None:
+def _check_record(out: Path, models: Sequence[str]) -> None:
     """Say before the long work what could not be written after it."""
     if len(models) > 1:
         raise InvalidOption(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from embedge.models.manifest import Json as ManifestJson
 from embedge.runtime.quality.bootstrap import CONFIDENCE, RESAMPLES, interval
 from embedge.runtime.quality.evaluate import Evaluation
 from embedge.runtime.quality.task import KINDS, MAIN_MEASURE, Kind, Outcome, Task
@@ -68,7 +69,7 @@ def difference(outcome: Outcome, reference: Outcome) -> tuple[float, float, floa
     return outcome.measures[main] - reference.measures[main], low, high
 
 
-def recorded_scores(evaluation: Evaluation) -> dict[str, Json]:
+def recorded_scores(evaluation: Evaluation) -> dict[str, ManifestJson]:
     """Return averages per group in the form that a bundle's manifest keeps, in points."""
     return {
         row.name: {
@@ -81,13 +82,13 @@ def recorded_scores(evaluation: Evaluation) -> dict[str, Json]:
     }
 
 
-def _points(evaluation: Evaluation, row: Row) -> dict[str, dict[str, float]]:
-    points: dict[str, dict[str, float]] = {}
+def _points(evaluation: Evaluation, row: Row) -> dict[str, ManifestJson]:
+    points: dict[str, dict[str, ManifestJson]] = {}
     for column, outcome in zip(evaluation.configurations, row.outcomes, strict=True):
         if outcome is not None:
             value = round(100 * next(iter(outcome.measures.values())), 2)
             points.setdefault(column.variant or "bm25", {})[str(column.dim or "")] = value
-    return points
+    return dict(points)
 
 
 def as_markdown(evaluation: Evaluation) -> str:

@@ -143,3 +143,13 @@ def test_what_cannot_be_recorded_is_said_before_the_work(embed, pack, tmp_path, 
     done = embed("eval", pack, *several, "--record", "out")
     assert done.code == 2
     assert "--record out" in done.error
+
+
+def test_an_untrained_size_is_warned_of_with_the_scores_around_it(embed, pack, tmp_path):
+    embed("eval", pack, "--dims", "32,16", "--record", "scored")
+    warned = embed("text", "a river", "-m", tmp_path / "scored", "-d", "20").stderr
+    assert "dim 20 is no trained size of tiny (32, 16)" in warned
+    assert "measured around it: pack" in warned
+    assert " at 32, " in warned
+    assert " at 16)" in warned
+    assert "measured around it" not in embed("text", "a river", "-d", "20").stderr
