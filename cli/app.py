@@ -22,6 +22,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "embedge.cli.index",
     "embedge.cli.search",
     "embedge.cli.serve",
+    "embedge.cli.mcp",
     "embedge.cli.models",
     "embedge.cli.export",
     "embedge.cli.quantize",

@@ -90,10 +90,10 @@ def embed_on_ray(
         EmbedgeError: as `embedge.runtime.scale.embed_corpus`.
     """
     one_of(scale.runner, RUNNERS, "--runner")
-    default = "chunk" if scale.field is None else "mean"
-    options = _scale_options(
-        embed_options(vectors, model, default_long_text=default), files, model, output
+    checked = embed_options(
+        vectors, model, default_long_text="chunk" if scale.field is None else "mean"
     )
+    options = _scale_options(checked, files, model, output)
     _check(scale, output, run)
     report = _run(files, options, scale, output, run)
     counts = report.counts

@@ -75,7 +75,8 @@ def shards_of_files(items: Iterable[Item]) -> Iterator[Shard]:
     Raises:
         InvalidOption: standard input is among them; workers cannot read it.
     """
-    number, group, size = 0, [], 0
+    number, size = 0, 0
+    group: list[FileRef] = []
     for item in items:
         ref = _reference(item)
         if group and (size + (ref.size or 0) > SHARD_BYTES or len(group) >= SHARD_FILES):
