@@ -134,7 +134,7 @@ def asks(consent: ConsentFlags) -> "Callable[[Plan], bool] | Literal[True] | Non
     """Return who says yes to a plan: a flag, whoever sits at the terminal, or nobody."""
     if consent.yes:
         return True
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _is_terminal():
         return None
 
     def ask(plan: "Plan") -> bool:
@@ -145,3 +145,7 @@ def asks(consent: ConsentFlags) -> "Callable[[Plan], bool] | Literal[True] | Non
         return typer.confirm("Go on?", default=False, err=True)
 
     return ask
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from embedge.models.errors import IndexDamaged
+from embedge.models.errors import IndexDamaged, InvalidOption
 from embedge.models.places import data_dir
 from embedge.runtime.index.grams import GRAMS_VERSION, embed_grams
 
@@ -27,6 +27,7 @@ MIGRATIONS: Mapping[int, str] = {}
 
 FILE_NAME = "index.db"
 _BUSY_MS = 5000
+_LEAST_SQLITE = (3, 37, 0)  # STRICT tables
 
 
 def default_path() -> Path:
@@ -55,6 +56,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """
     make_private_folder(path.parent)
     make_private_file(path)
+    _require_sqlite()
     address = f"file:{quote(str(path.absolute()))}"  # as an address, so that ATTACH takes others
     connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
     try:
@@ -209,6 +211,20 @@ def _prepare_writer(connection: sqlite3.Connection, path: Path) -> None:
     elif version < SCHEMA_VERSION:
         _migrate(connection, path, version)
     _refresh_grams(connection)
+
+
+def _require_sqlite() -> None:
+    """Refuse a Python whose SQLite is too old.
+
+    Raises:
+        InvalidOption: names both versions.
+    """
+    if sqlite3.sqlite_version_info < _LEAST_SQLITE:
+        wanted = ".".join(map(str, _LEAST_SQLITE[:2]))
+        raise InvalidOption(
+            f"an index needs SQLite {wanted} or newer; this Python has {sqlite3.sqlite_version}. "
+            "Use a newer Python."
+        )
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -1,5 +1,6 @@
 """Which model made the vectors of a collection, where it lies now, and opening it once."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,7 @@ class SpaceModels:
     def __init__(self, choice: ModelChoice) -> None:
         self._choice = choice
         self._opened: dict[str, Embedder] = {}  # by digest of the space
+        self._lock = threading.RLock()  # searches of several threads open one model once
 
     def for_new_set(self, model: str | None = None) -> "Embedder":
         """Return the embedder of a new collection, or of the set that one moves to.
@@ -81,10 +83,11 @@ class SpaceModels:
         if given is not None:
             _require_equal(space, given.space, collection)
             return given
-        if space.digest in self._opened:
-            return self._opened[space.digest]
-        bundle = self.bundle_of(space, collection, hint)
-        return self._open(str(bundle), space.variant, space.dim)
+        with self._lock:
+            if space.digest in self._opened:
+                return self._opened[space.digest]
+            bundle = self.bundle_of(space, collection, hint)
+            return self._open(str(bundle), space.variant, space.dim)
 
     def bundle_of(self, space: SpaceRow, collection: str, hint: str | None) -> Path:
         """Return the folder of the model of a collection; opens nothing.

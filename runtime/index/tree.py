@@ -68,6 +68,9 @@ def look(root: RootRow, wanted: Sequence[tuple[int, Selection]], cancel: CancelT
         Cancelled: the token was used.
     """
     view = RootView(root, volume_id=_volume_id(root.path))
+    if os.path.exists(root.path) and not os.path.isdir(root.path):
+        view.unlisted[""] = f"{root.path} is no folder any more"
+        return view
     limit = max((each.max_file_size or MAX_FILE_SIZE for _, each in wanted), default=MAX_FILE_SIZE)
     by_selection: dict[Selection, list[int]] = {}
     for collection_id, selection in wanted:

@@ -163,3 +163,23 @@ def test_progress_as_json_lines(embed, docs, environment, tmp_path):
     events = [json.loads(line) for line in outcome.stderr.splitlines()]
     assert [events[0]["event"], events[-1]["event"]] == ["start", "done"]
     assert events[-1]["files_done"] == 2
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_at_a_terminal_the_plan_is_shown_and_asked_about(
+    embed, docs, environment, tmp_path, monkeypatch, answer
+):
+    import typer
+
+    from embedge.cli import index_flags
+    from embedge.runtime.index import results
+
+    monkeypatch.setattr(results, "CONSENT_CHUNKS", 1)
+    monkeypatch.setattr(index_flags, "_is_terminal", lambda: True)
+    monkeypatch.setattr(typer, "confirm", lambda *_, **__: answer)
+    environment["EMBED_DB"] = str(tmp_path / "index.db")
+    outcome = embed("index", "add", docs)
+    assert "embed: docs (tiny, " in outcome.stderr
+    assert "2 to embed" in outcome.stderr
+    assert outcome.code == (0 if answer else 130)
+    assert bool(embed("index", "ls").text) == answer

@@ -28,7 +28,14 @@ def unplug_unreadable(root, away):
     root.chmod(0)
 
 
+def unplug_file_in_its_place(root, away):
+    root.rename(away)
+    root.write_text("no folder")
+
+
 def plug_in(root, away):
+    if root.is_file():
+        root.unlink()
     if root.exists():
         root.chmod(0o700)
         shutil.rmtree(root)
@@ -38,6 +45,7 @@ def plug_in(root, away):
 WAYS = [
     unplug_gone,
     unplug_empty_mount_point,
+    unplug_file_in_its_place,
     pytest.param(
         unplug_unreadable,
         marks=pytest.mark.skipif(

@@ -210,3 +210,18 @@ def test_vectors_that_were_lost_are_embedded_again(index, folder, database, cont
     connection.close()
     assert index.update().chunks_embedded > 3
     assert content() == before
+
+
+def test_one_folder_cut_in_two_ways_is_kept_up_to_date_in_both(index, folder, query):
+    index.add(folder, "long")
+    index.add(folder, "short", max_tokens=128, overlap=8, confirm=True)
+    path = folder / "b.txt"
+    path.write_text(path.read_text() + "\n\nThe walrus came last.\n")
+    index.update(["long"])
+    assert index.search("walrus", mode="text", collections=["long"])
+    assert not index.search("walrus", mode="text", collections=["short"])
+    index.update()
+    (hit,) = index.search("walrus", mode="text", collections=["short"])
+    assert hit.cosine is None
+    assert index.update().chunks_embedded == 0
+    assert all(each.pending == 0 for each in index.status().collections)

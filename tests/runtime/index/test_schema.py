@@ -241,3 +241,9 @@ def test_many_threads_search_one_index(index, folder):
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: index.search("renew the lease"), range(12)))
     assert all([hit.text for hit in answer] == expected for answer in answers)
+
+
+def test_python_with_an_old_sqlite_is_named(database, monkeypatch):
+    monkeypatch.setattr(module.sqlite3, "sqlite_version_info", (3, 36, 0))
+    with pytest.raises(InvalidOption, match=r"SQLite 3\.37 or newer"):
+        connect_writer(database)
