@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import sqlite3
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from embedge.models.store import cache_dir, data_dir, models_dir
 from embedge.runtime.cpu import cpu_features, cpu_model, int8_sums_saturate, plan_threads
 from embedge.runtime.engine import telemetry_state
+from embedge.runtime.index.connection import default_path
 
 if TYPE_CHECKING:
     from embedge.models.manifest import Json
@@ -31,6 +33,7 @@ def describe_machine(cache: Path | None = None) -> "dict[str, Json]":
             "embedge": embedge.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in _LIBRARIES},
+            "sqlite": sqlite3.sqlite_version,
         },
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": {
@@ -43,6 +46,7 @@ def describe_machine(cache: Path | None = None) -> "dict[str, Json]":
             "cache": str(cache or cache_dir()),
             "models": str(store),
             "data": str(data_dir()),
+            "index": str(default_path()),
             "free_bytes": shutil.disk_usage(_existing(store)).free,
         },
         "offline": "on" if is_offline() else "off; only `models pull` and `export` use the network",
