@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -183,3 +186,27 @@ def test_at_a_terminal_the_plan_is_shown_and_asked_about(
     assert "2 to embed" in outcome.stderr
     assert outcome.code == (0 if answer else 130)
     assert bool(embed("index", "ls").text) == answer
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_ctrl_c_is_130_and_the_next_run_goes_on(embed, command, environment, tmp_path):
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(80):
+        text = "\n\n".join(f"Paragraph {number} {part} of the river." for part in range(20))
+        (root / f"{number}.txt").write_text(text)
+    environment["EMBED_DB"] = str(tmp_path / "index.db")
+    words = [*command, "index", "add", "many", "--yes", "--progress", "json"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stderr is not None
+        assert b'"start"' in child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        rest = child.stderr.read()
+        assert child.wait(60) == 130
+    assert b'"cancelled"' in rest
+    assert embed("index", "verify").code == 0
+    assert embed("index", "update").code == 0
+    (status,) = json.loads(embed("index", "status", "--json").text)["collections"]
+    assert (status["files"], status["pending"]) == ({"read": 80}, 0)
