@@ -9,7 +9,7 @@ import codecs
 import re
 
 from embedge.models.errors import InputError, InvalidOption
-from embedge.runtime.extract.encoding_guess import guess_encoding
+from embedge.runtime.extract.encoding_guess import can_guess, guess_encoding
 from embedge.runtime.extract.registry import Source
 
 SAMPLE_BYTES = 1 << 16
@@ -166,6 +166,12 @@ def _undecodable(source: Source) -> InputError:
         at = 0
     return InputError(
         f"{source.path} is not UTF-8 (byte {at:,} is 0x{source.data[at]:02x}); "
-        "name its encoding, for example --encoding cp1252",
+        f"name its encoding, for example --encoding cp1252{_other_way()}",
         "encoding",
     )
+
+
+def _other_way() -> str:
+    if can_guess():
+        return ""
+    return ", or recognise the common ones: pip install 'embedge[docs]'"

@@ -58,12 +58,17 @@ _ALPHABETS = {
 }  # fmt: skip
 
 
+def can_guess() -> bool:
+    """Tell whether charset-normalizer (extra `docs`) is installed."""
+    return find_spec("charset_normalizer") is not None
+
+
 def guess_encoding(data: bytes) -> str | None:
     """Return the encoding of a text in a legacy encoding; None when it is not clear.
 
     Needs charset-normalizer (extra `docs`); without it nothing is clear.
     """
-    if find_spec("charset_normalizer") is None:
+    if not can_guess():
         return None
     sample = _whole_lines(data)
     return _east_asian(sample) or _latin(sample) or _of_script(sample)

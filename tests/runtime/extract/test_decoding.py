@@ -77,6 +77,7 @@ def test_another_encoding_is_an_error_that_names_the_flag_and_works_with_it(enco
     error = failure(data)
     assert error.code == "encoding"
     assert "--encoding" in str(error)
+    assert "embedge[docs]" in str(error)
     assert "a.txt" in str(error)
     assert extract(data, path="a.txt", encoding=encoding).text == text
 
