@@ -197,10 +197,15 @@ def main() -> None:
         runs = Runs(arguments.model, folder, Path(name, "index.db"), arguments.cache_dir)
         change(folder, rng)
         killed = 0
-        longest = 1.5
+        longest = 1.5  # seconds; then what whole runs take on this machine
         for number in range(arguments.rounds):
             change(folder, rng)
-            killed += run_child(work_of(runs, rng), rng, number % 2 == 0, longest)
+            started = time.monotonic()
+            was_killed = run_child(work_of(runs, rng), rng, number % 2 == 0, longest)
+            if was_killed:
+                killed += 1
+            elif number % 2:
+                longest = 0.8 * longest + 0.2 * 1.1 * (time.monotonic() - started)
             check_sound(runs.database)
         runs.update(max_tokens=512, overlap=64)
         check_sound(runs.database)
