@@ -223,6 +223,8 @@ def make_collection(
     """
     if not name.strip():
         raise InvalidOption("a collection needs a name; give one with -C NAME")
+    if not is_unicode(name):
+        raise InvalidOption(f"{name!r} is not valid Unicode; choose another name with -C NAME")
     try:
         connection.execute(
             "INSERT INTO collections(name, space_id, chunker_id) VALUES(?, ?, ?)",
@@ -265,8 +267,23 @@ def find_collections(
     return [found[name] for name in dict.fromkeys(names)]
 
 
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be stored: names of files may hold bytes that are no characters."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def ensure_root(connection: sqlite3.Connection, path: str) -> RootRow:
-    """Return the root of an absolute path, made if it is new, revived if it was removed."""
+    """Return the root of an absolute path, made if it is new, revived if it was removed.
+
+    Raises:
+        InvalidOption: the path is not valid Unicode.
+    """
+    if not is_unicode(path):
+        raise InvalidOption(f"{path!r}: the name of the folder is not valid Unicode; rename it")
     connection.execute(
         "INSERT INTO roots(path) VALUES(?) ON CONFLICT(path) DO UPDATE SET state = 'online'"
         " WHERE state = 'removed'",

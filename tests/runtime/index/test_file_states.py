@@ -68,6 +68,16 @@ def test_name_that_is_no_unicode_has_an_escaped_row(index, tmp_path):
     assert entry.path.endswith("/caf\\xe9.txt")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_folder_whose_name_is_no_unicode_is_refused(index, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    os.mkdir(folder)
+    with pytest.raises(InvalidOption, match="not valid Unicode"):
+        index.add(folder)
+    with pytest.raises(InvalidOption, match="not valid Unicode"):
+        index.add(folder, "named")
+
+
 def test_error_keeps_what_the_file_said_before_and_a_skip_does_not(states, index):
     states({"a.json": b'{"key": "the garden of words"}', "b.txt": b"the garden of memory"})
     assert len(index.search("garden", mode="text")) == 2

@@ -119,7 +119,9 @@ def test_older_schema_is_converted_in_one_transaction_after_a_copy(
     with open_index(database, embedder=embedder) as converted:
         assert converted.search("renew the lease", mode="text", limit=1)
     copy = database.with_name("index.db.bak-v1")
-    assert sqlite3.connect(copy).execute("PRAGMA user_version").fetchone() == (1,)
+    kept = sqlite3.connect(copy)
+    assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+    kept.close()
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600 or os.name == "nt"
     now = sqlite3.connect(database)
     assert now.execute("PRAGMA user_version").fetchone() == (2,)
