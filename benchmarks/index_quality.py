@@ -16,8 +16,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedge import Index, open_index
+import numpy as np
+
+from embedge import Embedder, Index, open_index
+from embedge.runtime.index.coarse_scan import CoarseScan, best_rows
 from embedge.runtime.index.results import MODES
+from embedge.runtime.index.rows import find_collections
 
 DEPTH = 10
 _PASSAGES = 60
@@ -84,6 +88,32 @@ def measure(index: Index, data: Path, names: dict[str, str]) -> dict[str, tuple[
     return found
 
 
+def coarse_recall(index: Index, embedder: Embedder, queries: list[str]) -> dict[int, float]:
+    """Return which share of the exact top 10 is among the best 20, 50, 100, 200 of the scan.
+
+    Over all vectors of the index, whatever collection a query belongs to.
+    """
+    with index.reading() as connection:
+        space = find_collections(connection)[0].space
+        stored = connection.execute(
+            "SELECT coarse, coarse_scale, fine FROM vectors WHERE space_id = ?", (space.id,)
+        ).fetchall()
+    codes = np.frombuffer(b"".join(row[0] for row in stored), dtype=np.uint8)
+    codes = codes.reshape(len(stored), -1)
+    scales = np.array([row[1] for row in stored], dtype=np.float32)
+    fine = np.frombuffer(b"".join(row[2] for row in stored), dtype="<f2").astype(np.float32)
+    fine = fine.reshape(len(stored), -1)
+    vectors = embedder.encode(queries, task="query", own_prefix=False)
+    scan, hits = CoarseScan(), {20: 0, 50: 0, 100: 0, 200: 0}
+    for vector in vectors:
+        exact = set(best_rows(fine @ vector, DEPTH).tolist())
+        order = best_rows(scan.scores(codes, scales, vector), max(hits)).tolist()
+        for count in hits:
+            hits[count] += len(exact & set(order[:count]))
+    print(f"{len(stored)} vectors of {fine.shape[1]} numbers, {codes.shape[1]} in the scan")
+    return {count: round(found / (DEPTH * len(queries)), 5) for count, found in hits.items()}
+
+
 def main() -> None:
     """Print a Markdown table and the means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,6 +122,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--overlap", type=int)
     parser.add_argument("--languages", nargs="*")
+    parser.add_argument("--recall", action="store_true", help="also measure the scan's candidates")
     arguments = parser.parse_args()
     sets = sorted(path for path in arguments.data.iterdir() if (path / "corpus.jsonl").exists())
     if arguments.languages:
@@ -112,6 +143,12 @@ def main() -> None:
             print(f"| {data.name} | {cells} |", flush=True)
     cells = " | ".join(f"{statistics.mean(scores):.1f}" for scores in means.values())
     print(f"| mean of {len(sets)} | {cells} |")
+    if arguments.recall:
+        queries = [row["text"] for data in sets for row in rows(data / "queries.jsonl")]
+        with Embedder(arguments.model or "bundled") as embedder:
+            with open_index(arguments.work / "index.db", embedder=embedder) as index:
+                print("share of the exact top 10 among the candidates of the scan:")
+                print(coarse_recall(index, embedder, queries))
 
 
 if __name__ == "__main__":
