@@ -7,12 +7,15 @@ from urllib.parse import unquote
 
 from embedge.models.errors import InputError
 from embedge.runtime.extract.archive import Archive, inner_path
+from embedge.runtime.extract.decoding import decode
 from embedge.runtime.extract.document import Document
+from embedge.runtime.extract.epub_contents import chapter_names, with_heading
 from embedge.runtime.extract.registry import Source
 from embedge.runtime.extract.web_page import visible_text
 from embedge.runtime.extract.xml_events import read_xml, xml_bomb
 
 _PACKAGE_TYPE = "application/oebps-package+xml"
+_NCX_TYPE = "application/x-dtbncx+xml"
 _CHAPTER_TYPES = ("application/xhtml+xml", "text/html", "text/x-oeb1-document")
 # Scrambled fonts are no obstacle; anything else in the list of encrypted members is.
 _FONT_SCRAMBLING = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
@@ -21,7 +24,9 @@ _PROLOG_BYTES = 1 << 16
 
 
 def read_epub(source: Source) -> Document:
-    """Read the text of a book; headings become `#` lines, the table of contents is left out.
+    """Read the text of a book; headings become `#` lines.
+
+    The table of contents is left out, but names the chapters that have no heading themselves.
 
     Raises:
         InputError: `format` for damaged and copy-protected books, `limit` for zip and XML
@@ -44,7 +49,8 @@ def read_epub(source: Source) -> Document:
             "its shop's program",
             "format",
         )
-    texts = [_chapter(archive, each) for each in chapters]
+    names = _chapter_names(archive, package, posixpath.dirname(container.package))
+    texts = [with_heading(_chapter(archive, each), names.get(each)) for each in chapters]
     text = "\n\n".join(each for each in texts if each)
     if not text:
         raise InputError(f"{source.path} has pictures but no text to embed", "no_text")
@@ -103,6 +109,15 @@ class _Package:
                 paths[path] = None
         return list(paths)
 
+    def contents(self, folder: str) -> list[str]:
+        """Return the members that list the chapters: a navigation page, an older NCX file."""
+        found = [
+            inner_path(folder, unquote(reference))
+            for reference, media_type, properties in self._items.values()
+            if media_type == _NCX_TYPE or "nav" in properties.split()
+        ]
+        return [path for path in found if path]
+
     def start(self, space: str, name: str, attributes: Mapping[str, str]) -> None:
         if name == "item":
             self._items[attributes.get("id", "")] = (
@@ -147,6 +162,16 @@ class _Encryption:
             self._method = ""
 
     def text(self, data: str) -> None: ...
+
+
+def _chapter_names(archive: Archive, package: _Package, folder: str) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for member in package.contents(folder):
+        data = archive.read_optional(member)
+        if data and data.strip():
+            markup, _ = decode(Source(data, f"{archive.path}: {member}", ".xhtml", None))
+            names = chapter_names(markup, member) | names
+    return names
 
 
 def _protected(archive: Archive) -> set[str]:

@@ -27,6 +27,35 @@ def test_chapters_come_in_reading_order_with_their_headings(documents):
     assert (document.kind, document.media_type) == ("markdown", "application/epub+zip")
 
 
+NCX = (
+    "<ncx><navMap><navPoint><navLabel><text>The  river</text></navLabel>"
+    "<content src='a.xhtml#top'/></navPoint></navMap></ncx>"
+)
+NAV = (
+    "<html><body><nav><ol><li><a href='a.xhtml'>The <i>river</i></a></li></ol></nav></body></html>"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "contents"),
+    [
+        ("toc.ncx", 'media-type="application/x-dtbncx+xml"', NCX),
+        ("nav.xhtml", 'media-type="application/xhtml+xml" properties="nav"', NAV),
+    ],
+)
+def test_a_chapter_without_heading_gets_its_name_from_the_contents(documents, name, kind, contents):
+    chapters = {
+        "a.xhtml": CHAPTER.format("<p>It flows.</p>"),
+        "b.xhtml": CHAPTER.format("<h2>Own</h2><p>Boats.</p>"),
+    }
+    book = documents.epub(
+        chapters,
+        items=f'<item id="toc" href="{name}" {kind}/>',
+        members={f"OEBPS/{name}": contents},
+    )
+    assert text_of(book) == "# The river\n\nIt flows.\n\n## Own\n\nBoats."
+
+
 def test_metadata_becomes_title_author_and_subject(documents):
     metadata = (
         "<dc:title>A\n Book</dc:title><dc:creator>Ada</dc:creator><dc:creator>Bob</dc:creator>"
