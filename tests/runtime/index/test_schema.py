@@ -11,6 +11,7 @@ import pytest
 from embedge import IndexDamaged, IndexLocked, open_index
 from embedge.models.errors import InvalidOption
 from embedge.runtime.index import connection as module
+from embedge.runtime.index import locking
 from embedge.runtime.index.connection import connect_reader, connect_writer
 from embedge.runtime.index.locking import lock_path, writer_lock
 
@@ -249,3 +250,17 @@ def test_python_with_an_old_sqlite_is_named(database, monkeypatch):
     monkeypatch.setattr(module.sqlite3, "sqlite_version_info", (3, 36, 0))
     with pytest.raises(InvalidOption, match=r"SQLite 3\.37 or newer"):
         connect_writer(database)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs another way to lock files")
+def test_file_system_without_shared_memory_falls_back_to_a_journal_and_says_so(
+    index, folder, monkeypatch
+):
+    """Locks by files, as on some network drives: SQLite grants no WAL there."""
+    quote = module.quote
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "quote", lambda path: quote(path) + "?vfs=unix-dotfile")
+        patch.setattr(locking, "lock_path", lambda path: path.with_name("other.lock"))
+        index.add(folder)
+    assert index.status().journal == "delete"
+    assert index.search("renew the lease", limit=1)[0].path.endswith("a.md")
