@@ -19,7 +19,7 @@ from embedge.runtime.loading import check_variant
 from embedge.runtime.progress import ProgressCallback, ProgressMeter
 from embedge.runtime.scale.job import Counts, Report, RowSource, ScaleJob, ScaleOptions
 from embedge.runtime.scale.shards import Shard, fingerprint, shards_of_files, shards_of_rows
-from embedge.runtime.scale.worker import COUNTS_KEY, ShardResult
+from embedge.runtime.scale.worker import ShardResult, counts_of
 from embedge.runtime.walk import Item
 
 PLAN_NAME = "plan.json"
@@ -146,7 +146,7 @@ def _prepare(
     for torn in job.out.glob(".part-*"):
         torn.unlink()
     existing = [shard.number for shard in shards if job.part(shard.number).exists()]
-    return {number: _counts_of(job.part(number)) for number in existing}
+    return {number: counts_of(job.part(number)) for number in existing}
 
 
 def _require_same(job: ScaleJob, plan: dict[str, object], there: object) -> None:
@@ -162,17 +162,6 @@ def _require_same(job: ScaleJob, plan: dict[str, object], there: object) -> None
         if there[key] != json.loads(json.dumps(plan[key])):
             what = "other options" if key == "options" else "other files, or files of another date"
             raise InvalidOption(f"{job.out} was begun with {what}. {way_out}")
-
-
-def _counts_of(part: Path) -> Counts:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        metadata = parquet.read_metadata(part).metadata or {}
-        return Counts.of(json.loads(metadata[COUNTS_KEY.encode()]))
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise InvalidOption(f"{part} is damaged ({error}); remove it and use --resume") from error
 
 
 def _write_manifest(

@@ -44,8 +44,10 @@ class ShardWorker:
     def _one(self, text: str) -> dict[str, object]:
         if self._worker is None:
             return {"error": self._error}
+        shard = Shard.from_json(text)
         try:
-            result = self._worker.embed(Shard.from_json(text))
+            # Ray does a block of shards again when its worker died; the parts are there.
+            result = self._worker.finished(shard.number) or self._worker.embed(shard)
         except EmbedgeError as error:
             return {"error": _as_data(error)}
         return {"number": result.number, "counts": asdict(result.counts)}

@@ -6,10 +6,11 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.models.bundle import fsync_path
-from embedge.models.errors import SpaceMismatch
+from embedge.models.errors import InvalidOption, SpaceMismatch
 from embedge.runtime.embedder import Embedder
 from embedge.runtime.scale.job import Counts, ScaleJob
 from embedge.runtime.scale.shards import Shard
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from embedge.runtime.results import Embedded
 
 _ROWS_PER_BATCH = 1024
-COUNTS_KEY = "embedge.counts"
+_COUNTS_KEY = "embedge.counts"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class ShardEmbedder:
                     writer.write_batch(record_batch(self._schema, rows))
                     counts += _count(rows)
                 counts = replace(counts, seconds=round(time.monotonic() - begun, 3))
-                writer.add_key_value_metadata({COUNTS_KEY: json.dumps(asdict(counts))})
+                writer.add_key_value_metadata({_COUNTS_KEY: json.dumps(asdict(counts))})
             fsync_path(partial)
             os.replace(partial, part)
             fsync_path(part.parent)
@@ -88,6 +89,11 @@ class ShardEmbedder:
             partial.unlink(missing_ok=True)
             raise
         return ShardResult(shard.number, counts)
+
+    def finished(self, number: int) -> ShardResult | None:
+        """Return what the part of a shard says, None if it is not there."""
+        part = self._job.part(number)
+        return ShardResult(number, counts_of(part)) if part.exists() else None
 
     def _rows(self, shard: Shard) -> Iterator[Row]:
         """Yield one row per piece, in order; failed ones keep their place."""
@@ -146,6 +152,22 @@ class ShardEmbedder:
         width = dim // 8 if options.precision == "ubinary" else dim
         metadata = {"embedge.space": job.space.fingerprint, "embedge.manifest": job.description}
         return vector_schema(width, options.precision, metadata)
+
+
+def counts_of(part: Path) -> Counts:
+    """Read the counts that a part carries.
+
+    Raises:
+        InvalidOption: it is no part of ours; names it.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        metadata = parquet.read_metadata(part).metadata or {}
+        return Counts.of(json.loads(metadata[_COUNTS_KEY.encode()]))
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise InvalidOption(f"{part} is damaged ({error}); remove it and use --resume") from error
 
 
 def run_here(job: ScaleJob, shards: Iterable[Shard]) -> Iterator[ShardResult]:

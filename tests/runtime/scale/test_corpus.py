@@ -10,7 +10,14 @@ from pyarrow import parquet
 
 from embedge import Embedder, InputError, InvalidOption, SpaceMismatch
 from embedge.cli import run as embed
-from embedge.runtime.scale import RowSource, ScaleOptions, embed_corpus, run_here, shards
+from embedge.runtime.scale import (
+    RowSource,
+    ScaleOptions,
+    ShardEmbedder,
+    embed_corpus,
+    run_here,
+    shards,
+)
 from embedge.runtime.walk import walk
 
 
@@ -244,3 +251,23 @@ def test_progress_counts_what_an_earlier_run_did(corpus, tiny_bundle):
     assert (events[0].event, done.event, done.status) == ("start", "done", "done")
     assert done.files_done == 10
     assert 0 < done.chunks_reused < done.chunks_done == report.counts.vectors
+
+
+def test_a_damaged_part_is_named(corpus, tiny_bundle):
+    embed_corpus(walk(["docs"]), Path("out"), options(tiny_bundle), run=run_here)
+    Path("out/part-000001.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(InvalidOption, match=r"part-000001\.parquet is damaged"):
+        embed_corpus(walk(["docs"]), Path("out"), options(tiny_bundle), run=run_here, resume=True)
+
+
+def test_a_part_that_a_dead_worker_finished_is_not_made_again(corpus, tiny_bundle):
+    made = []
+
+    def keep_job(job, left):
+        made.append(job)
+        yield from run_here(job, left)
+
+    embed_corpus(walk(["docs"]), Path("out"), options(tiny_bundle), run=keep_job)
+    worker = ShardEmbedder(made[0])
+    assert worker.finished(0).counts.vectors > 0
+    assert worker.finished(99) is None
