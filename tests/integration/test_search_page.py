@@ -38,7 +38,7 @@ os.dup2(pipes[0], 3)
 os.dup2(pipes[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-PATIENCE_S = 20
+PATIENCE_S = 60
 SHOTS = os.environ.get("EMBEDGE_SCREENSHOTS")  # a folder: keep what the browser shows
 
 
