@@ -156,6 +156,20 @@ def test_a_plan_says_what_the_update_then_does(index, folder, query, database):
     assert (after.to_embed, after.files_unchanged, after.reused) == (0, 4, plan.chunks)
 
 
+def test_a_plan_tells_how_much_the_file_will_grow(index, tmp_path, long_text, query):
+    root = tmp_path / "much"
+    root.mkdir()
+    (root / "first.txt").write_text("The first words.")
+    index.add(root)
+    before = query("PRAGMA page_count")[0][0]
+    for number in range(20):
+        (root / f"{number}.txt").write_text(long_text(30, number))
+    expected = index.plan().collections[0].bytes
+    index.update()
+    grown = 4096 * (query("PRAGMA page_count")[0][0] - before)
+    assert 0.7 < expected / grown < 1.4
+
+
 def test_a_plan_for_another_model_counts_every_passage_and_writes_nothing(
     made, tmp_path, tiny_learned_bundle, query
 ):
