@@ -52,8 +52,10 @@ def _whole_end(text: str, end: int) -> int:
     return end
 
 
-def _fold(text: str) -> tuple[str, list[int]]:
+def _fold(text: str) -> tuple[str, Sequence[int]]:
     """Return the folded text, and for each of its characters the place it comes from."""
+    if text.isascii():
+        return text.lower(), range(len(text))
     parts: list[str] = []
     places: list[int] = []
     for place, character in enumerate(text):

@@ -4,6 +4,8 @@ import sys
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from embedge.cli import FROZEN_PDF_WORD
 from embedge.models.errors import BackendError, Cancelled, InputError
@@ -245,6 +247,12 @@ def test_full_lines_in_the_middle_of_a_sentence_are_joined():
 )
 def test_other_lines_stay(page):
     assert join_lines(page) == page
+
+
+@settings(deadline=None, max_examples=200)
+@given(page=st.text(st.sampled_from("ab. \n-1語ก"), max_size=400))
+def test_joining_lines_changes_white_space_only(page):
+    assert "".join(join_lines(page).split()) == "".join(page.split())
 
 
 def test_lines_without_spaces_are_joined_without_one():
