@@ -60,7 +60,9 @@ class TextEncoder:
         prompt, rest = settings.prompt, text
         if settings.own_prefix:
             prompt, rest = self._prompts.split_own(text, prompt)
-        prefix, body, has_text = self._tokenize(rest, prompt, settings)
+        is_cut = settings.long_text == "truncate" and not keep_end
+        most = settings.limits.max_tokens if is_cut else None
+        prefix, body, has_text = self._tokenize(rest, prompt, settings, most)
         # A chunk has been measured already; should it still be too long, nothing is lost.
         mode: LongText = "mean" if settings.long_text == "chunk" else settings.long_text
         windows, truncated = lay_out(prefix, body, settings.limits, mode, keep_end=keep_end)
@@ -119,19 +121,19 @@ class TextEncoder:
         return self._prefix_ids[prefix]
 
     def _tokenize(
-        self, text: str, prompt: Prompt, settings: EncodeSettings
+        self, text: str, prompt: Prompt, settings: EncodeSettings, most: int | None
     ) -> tuple["NDArray[np.int32]", "NDArray[np.int32]", bool]:
-        """Return the ids of the prefix, those of the text, and whether it has any."""
+        """Return the ids of the prefix, those of the text (`most` suffice), and if it has any."""
         import numpy as np
 
         prefix = self.prefix_tokens(prompt.prefix)
-        joint = self._tokens.ids(prompt.prefix + text)
+        joint = self._tokens.ids(prompt.prefix + text, most=most)
         if np.array_equal(joint[: len(prefix)], prefix):
             return prefix, joint[len(prefix) :], len(joint) > len(prefix)
         # A custom prefix without a final space grows together with the first word.
         if len(joint) <= settings.limits.room(0):
             return prefix[:0], joint, True
-        return prefix, self._tokens.ids(text), True
+        return prefix, self._tokens.ids(text, most=most), True
 
     def run(
         self,

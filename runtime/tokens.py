@@ -8,11 +8,12 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.models.errors import BundleError
+from embedge.runtime.text_pieces import PIECE_CHARS, cut_pieces, safe_breaks
 from embedge.runtime.vocabulary import PartialVocabulary, WholeVocabulary
 from embedge.runtime.vocabulary_parts import (
     VocabularyParts,
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 _PAD_TOKENS = ("<pad>", "[PAD]")
+_GROUP_CHARS = 200_000
+# Without a place to cut for so long, a text takes a moment that other threads would notice.
+_LONG_RUN = 100_000
 
 
 class Tokens:
-    """A loaded tokenizer. Texts are encoded one by one, so no thread pool is ever started.
+    """A loaded tokenizer. Texts are encoded one by one, so that no thread pool is started.
 
     Attributes:
         max_tokens: the model's limit, special tokens included.
@@ -51,7 +55,10 @@ class Tokens:
         pads = [vocabulary.id_of(token) for token in _PAD_TOKENS]
         self.pad_id: int = next((pad for pad in pads if pad is not None), 0)
         self.vocabulary: int = vocabulary.size
+        self._breaks: str | None = None  # where a long text can be cut, once one came
+        self._run_vocabulary: WholeVocabulary | None = None
         self._lock = threading.Lock()
+        self._run_lock = threading.Lock()
         _live.add(self)
 
     @classmethod
@@ -86,24 +93,79 @@ class Tokens:
 
     def learn(self, texts: Iterable[str]) -> None:
         """Prepare for many texts at once, which is cheaper than for one after the other."""
-        with self._lock:
-            self._pieces.learn(map(_encodable, texts))
+        pieces = (piece for text in texts for _, piece in self._cut(text))
+        for group in _groups(piece for piece in pieces if len(piece) <= _LONG_RUN):
+            with self._lock:
+                self._pieces.learn(map(_encodable, group))
 
-    def ids(self, text: str) -> "NDArray[np.int32]":
-        """Return the ids of `text` without the special tokens around it, (tokens,)."""
-        with self._lock:
-            encoding = self._encode(text)  # may replace the vocabulary
-            return self._pieces.ids(encoding)
+    def ids(self, text: str, *, most: int | None = None) -> "NDArray[np.int32]":
+        """Return the ids of `text` without the special tokens around it, (tokens,).
+
+        Args:
+            text: of any length.
+            most: how many are needed; the end of a text that has more may be left out.
+        """
+        import numpy as np
+
+        found: list[NDArray[np.int32]] = []
+        count = 0
+        for _, piece in self._cut(text):
+            if len(piece) > _LONG_RUN:
+                found.append(np.array(self._encode_run(piece).ids, dtype=np.int32))
+            else:
+                with self._lock:
+                    encoding = self._encode(piece)  # may replace the vocabulary
+                    found.append(self._pieces.ids(encoding))
+            count += len(found[-1])
+            if most is not None and count > most:
+                break
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def count(self, text: str) -> int:
         """Return the number of tokens of `text`, without the special tokens around it."""
-        with self._lock:
-            return len(self._encode(text).ids)
+        return sum(len(encoding.ids) for _, encoding in self._encoded(text))
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Return one (start, end) pair of code points per token, without special tokens."""
-        with self._lock:
-            return list(self._encode(text).offsets)
+        return [
+            (start + at, end + at)
+            for at, encoding in self._encoded(text)
+            for start, end in encoding.offsets
+        ]
+
+    def _encoded(self, text: str) -> "Iterator[tuple[int, Encoding]]":
+        for at, piece in self._cut(text):
+            if len(piece) > _LONG_RUN:
+                encoding = self._encode_run(piece)
+            else:
+                with self._lock:
+                    encoding = self._encode(piece)
+            yield at, encoding
+
+    def _cut(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield the pieces of a long text; the lock is free between them."""
+        if len(text) > PIECE_CHARS and self._breaks is None:
+            with self._lock:
+                self._breaks = safe_breaks(self._probe)
+        return cut_pieces(text, self._breaks or "")
+
+    def _encode_run(self, piece: str) -> "Encoding":
+        """Encode what cannot be cut beside the others: its own vocabulary, the interpreter free.
+
+        Only the library's call for several texts gives the interpreter back.
+        """
+        with self._run_lock:
+            known = self._pieces
+            if isinstance(known, WholeVocabulary):  # never changes, so it needs no lock
+                self._run_vocabulary = known
+            elif self._run_vocabulary is None:
+                self._run_vocabulary = _whole(self._path)
+            tokenizer = self._run_vocabulary.tokenizer
+        return tokenizer.encode_batch([_encodable(piece)], add_special_tokens=False)[0]
+
+    def _probe(self, text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
+        encoding = self._encode(text)
+        return self._pieces.ids(encoding).tolist(), encoding.offsets
 
     def _encode(self, text: str) -> "Encoding":
         text = _encodable(text)
@@ -115,6 +177,20 @@ class Tokens:
         return self._pieces.tokenizer.encode(text, add_special_tokens=False)
 
 
+def _groups(pieces: Iterable[str]) -> Iterator[list[str]]:
+    """Put pieces together so that learning a group takes no longer than a moment."""
+    group: list[str] = []
+    size = 0
+    for piece in pieces:
+        group.append(piece)
+        size += len(piece)
+        if size >= _GROUP_CHARS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
 _live: "weakref.WeakSet[Tokens]" = weakref.WeakSet()
 
 
@@ -122,6 +198,7 @@ def _free_locks() -> None:
     """In a forked child: the thread that held a lock exists only in the parent."""
     for tokens in list(_live):
         tokens._lock = threading.Lock()
+        tokens._run_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

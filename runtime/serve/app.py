@@ -45,6 +45,10 @@ def build_app(hub: Hub, started: Callable[[], None] | None = None) -> ASGIApp:
     families = (openai_routes, ollama_routes, tei_routes, own_routes, status_routes)
     routes: list[BaseRoute] = [route for family in families for route in family.routes(hub)]
     paths = frozenset(str(getattr(route, "path", "")) for route in routes)
+    if hub.options.browse:
+        from embedge.runtime.serve import search_page
+
+        routes += search_page.routes(hub)
     app = Starlette(
         routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _router_error}
     )

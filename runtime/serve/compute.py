@@ -1,6 +1,6 @@
-"""Two threads behind every surface: one tokenizes, one runs the graph.
+"""The threads behind HTTP: two tokenize, short texts and long ones, and one runs the graph.
 
-Neither ever waits for a client. Requests share batches; a long one is tokenized and computed in
+None ever waits for a client. Requests share batches; a large one is tokenized and computed in
 slices between the others.
 """
 
@@ -41,7 +41,7 @@ class Compute:
         max_wait_s: float = 60.0,
         on_batch: OnBatch | None = None,
     ) -> None:
-        """Start both threads.
+        """Start the threads.
 
         Args:
             encoder: tokenizer and graph.
@@ -59,14 +59,19 @@ class Compute:
         self._on_batch = on_batch
         self._queue = BatchQueue(budget_tokens, max_texts)
         self._jobs: set[Job] = set()
-        self._raw: deque[Job] = deque()  # not tokenized yet
+        # Not tokenized yet; a long text must not stand before short ones.
+        self._raw: tuple[deque[Job], deque[Job]] = (deque(), deque())
         self._raw_tokens: dict[Job, int] = {}  # estimated
         self._rate: float | None = None  # tokens per second
         self._is_stopped = False
         self._changed = threading.Condition(threading.RLock())
         self._threads = [
-            threading.Thread(target=target, name=f"embedge-{name}", daemon=True)
-            for name, target in (("tokens", self._tokenize), ("batches", self._compute))
+            threading.Thread(target=target, args=args, name=f"embedge-{name}", daemon=True)
+            for name, target, args in (
+                ("tokens", self._tokenize, (self._raw[0],)),
+                ("long-tokens", self._tokenize, (self._raw[1],)),
+                ("batches", self._compute, ()),
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -100,7 +105,7 @@ class Compute:
                     seconds,
                 )
             self._jobs.add(job)
-            self._raw.append(job)
+            self._raw[job.is_long].append(job)
             self._raw_tokens[job] = sum(job.sizes)
             self._changed.notify_all()
 
@@ -117,7 +122,7 @@ class Compute:
         self._queue.close()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for both threads after `stop`."""
+        """Wait for the threads after `stop`."""
         for thread in self._threads:
             thread.join(timeout_s)
 
@@ -129,17 +134,18 @@ class Compute:
         with self._changed:
             self._jobs.discard(job)
             self._raw_tokens.pop(job, None)
-            if job in self._raw:
-                self._raw.remove(job)
+            for lane in self._raw:
+                if job in lane:
+                    lane.remove(job)
 
     def _end(self, job: Job, error: EmbedgeError) -> None:
         job.fail(error)
         self._forget(job)
 
-    # --- the tokenizer's thread ---
+    # --- the threads of the tokenizer ---
 
-    def _tokenize(self) -> None:
-        while (job := self._next_raw()) is not None:
+    def _tokenize(self, lane: deque[Job]) -> None:
+        while (job := self._next_raw(lane)) is not None:
             try:
                 windows = self._slice(job)
             except EmbedgeError as error:
@@ -150,17 +156,17 @@ class Compute:
                 continue
             with self._changed:
                 if not job.is_prepared and not job.has_ended:
-                    self._raw.append(job)
+                    lane.append(job)
             if not job.has_ended:
                 self._queue.put(windows)
                 if job.has_ended:  # dropped meanwhile
                     self._queue.drop(job)
 
-    def _next_raw(self) -> Job | None:
+    def _next_raw(self, lane: deque[Job]) -> Job | None:
         with self._changed:
-            while not self._raw and not self._is_stopped:
+            while not lane and not self._is_stopped:
                 self._changed.wait()
-            return None if self._is_stopped else self._raw.popleft()
+            return None if self._is_stopped else lane.popleft()
 
     def _slice(self, job: Job) -> list[Window]:
         """Tokenize the next texts of a job."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LONG_TOKENS = 10_000
+"""Tokenizing as many takes a tenth of a second."""
+
+
 class Encoder(Protocol):
     """The part of `TextEncoder` that serving needs."""
 
@@ -66,6 +70,7 @@ class Job:
 
     Attributes:
         sizes: rough tokens of each text, before it is tokenized.
+        is_long: one of the texts takes the tokenizer longer than a moment.
         next_text: the first text that is not tokenized yet.
         progressed_at: monotonic seconds of the last batch that held part of it.
     """
@@ -73,6 +78,7 @@ class Job:
     def __init__(self, work: Work, finished: "Callable[[Job], None]") -> None:
         self.work = work
         self.sizes = [len(ids) for ids in work.ids] or [len(text) // 4 + 1 for text in work.texts]
+        self.is_long = any(size > LONG_TOKENS for size in self.sizes)
         self.next_text = 0
         self.result: Embeddings | None = None
         self.error: EmbedgeError | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Callable, Generator
 
@@ -64,6 +65,8 @@ def serve(
         EmbedgeError: the address is taken, or the model cannot be loaded.
     """
     options.check()
+    # The tokenizer's own pool would compete with the graph; the variable is read at every call.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     hub = build_hub(options)
     opened = open_socket(options)
     try:

@@ -68,3 +68,23 @@ def test_a_server_for_an_index_that_is_not_there_does_not_start(tiny_bundle, cac
     options = ServeOptions(port=0, index=tmp_path / "none.db")
     with pytest.raises(InvalidOption, match="embed index add"):
         serve(options, lambda: Embedder(tiny_bundle, cache_dir=cache), stop=CancelToken())
+
+
+def test_the_page_is_served_beside_the_routes(start, notes):
+    running = start(index=notes, browse=True)
+    assert running.get("/browse").status == 308
+    page = running.get("/browse/")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    found = running.get("/browse/api/search?q=river").json
+    assert found["hits"][0]["text"] == "the river and the house"
+    assert running.get("/browse/", Host="evil.example").status == 403
+    assert running.get("/browse/file?path=/etc/passwd").status == 404
+
+
+def test_the_page_asks_for_the_key_itself(start, notes):
+    running = start(index=notes, browse=True, api_key="sesame")
+    assert running.get("/browse/").status == 403
+    entered = running.get("/browse/?key=sesame")
+    cookie = entered.headers["set-cookie"].partition(";")[0]
+    assert running.get("/browse/", Cookie=cookie).status == 200
+    assert running.post("/v1/search", {"query": "river"}).status == 401
