@@ -239,13 +239,18 @@ def _why_offline(view: RootView, known: Mapping[str, Known], *, accepted: bool) 
     if accepted or not present:
         return None
     n_seen = sum(row.rel_path in view.seen for row in present)
-    if n_seen == 0 and not any(os.path.lexists(Path(path, row.rel_path)) for row in present):
-        return (
-            f"{path} shows none of its {len(present)} files, as an unmounted drive does; they stay "
-            f"searchable. If you emptied it: embed index update --accept-empty {path}"
-        )
     volumes = (view.root.volume_id, view.volume_id)
-    if None not in volumes and volumes[0] != volumes[1] and n_seen * 2 < len(present):
+    is_same_drive = None not in volumes and volumes[0] == volumes[1]
+    if n_seen == 0 and not (view.seen and is_same_drive):
+        # Where other files lie on the same drive, a folder was renamed. Files that patterns leave
+        # out now are still there.
+        if not any(os.path.lexists(Path(path, row.rel_path)) for row in present):
+            return (
+                f"{path} shows none of its {len(present)} files, as an unmounted drive does; they "
+                "stay searchable. If you emptied it: "
+                f"embed index update --accept-empty {path}"
+            )
+    if None not in volumes and not is_same_drive and n_seen * 2 < len(present):
         return (
             f"{path} lies on another drive than before and shows {n_seen} of {len(present)} files; "
             f"nothing was changed. If that is right: embed index update --accept-empty {path}"

@@ -162,3 +162,33 @@ def test_losing_most_of_many_files_is_said_and_deletes_nothing(index, tmp_path, 
     assert report.files_missing == 140
     assert "lost 140 of 150 files" in report.warnings[0]
     assert query("SELECT count(*) FROM chunks") == [(150,)]
+
+
+def test_renaming_the_only_folder_is_no_missing_drive(index, tmp_path, query):
+    """No known path is left, but the drive is the same and other files lie there."""
+    root = tmp_path / "root"
+    (root / "only").mkdir(parents=True)
+    (root / "only" / "a.txt").write_text("The garden of words.")
+    index.add(root)
+    (root / "only").rename(root / "renamed")
+    report = index.update()
+    if query("SELECT volume_id FROM roots") != [(None,)]:
+        assert (report.files_moved, report.warnings) == (1, ())
+        assert index.search("garden", limit=1)[0].path.endswith("renamed/a.txt")
+
+
+def test_another_drive_with_other_files_deletes_nothing(
+    index, indexed, database, content, tmp_path
+):
+    import sqlite3
+
+    before = content()
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute("UPDATE roots SET volume_id = 'another drive'")
+    connection.close()
+    indexed.rename(tmp_path / "away")
+    indexed.mkdir()
+    (indexed / "other.txt").write_text("A file of the other drive.")
+    assert len(index.update().offline_roots) == 1
+    assert content() == before
