@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -70,9 +71,9 @@ def export_localdocs(index: Index, folder: Path, *, vectors: str = "none") -> Lo
     try:
         peer = _create(partial)
         try:
-            with index.reading() as connection:
+            with index.reading() as connection, _full_disk_named(target):
                 written = _Writer(connection, peer, with_vectors=vectors == "ours").write(target)
-            peer.commit()
+                peer.commit()
         finally:
             peer.close()
         fsync_path(partial)
@@ -92,6 +93,15 @@ def _create(path: Path) -> sqlite3.Connection:
     peer = sqlite3.connect(path)
     create_tables(peer)
     return peer
+
+
+@contextmanager
+def _full_disk_named(target: Path) -> Iterator[None]:
+    """Blame the new file, not the index, when there is no room for it."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(None, f"SQLite: {error}", str(target)) from error
 
 
 class _Writer:

@@ -65,11 +65,20 @@ class SourceCollection:
 class LocalDocs:
     """An open database of the app."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     def collections(self) -> list[SourceCollection]:
-        """Return every collection; a folder in several of them is one object."""
+        """Return every collection; a folder in several of them is one object.
+
+        Raises:
+            InvalidOption: the database is damaged.
+        """
+        with _named(self._path):
+            return self._collections()
+
+    def _collections(self) -> list[SourceCollection]:
         folders = {each.id: each for each in self._folders()}
         rows = self._connection.execute(
             "SELECT c.name, i.folder_id FROM collections c"
@@ -83,7 +92,15 @@ class LocalDocs:
         return [SourceCollection(name, tuple(each)) for name, each in found.items()]
 
     def chunks(self, folder: SourceFolder) -> Iterator[tuple[SourceDocument, list[SourceChunk]]]:
-        """Yield the documents of a folder that have passages, in the order of their ids."""
+        """Yield the documents of a folder that have passages, in the order of their ids.
+
+        Raises:
+            InvalidOption: the database is damaged.
+        """
+        with _named(self._path):
+            yield from self._chunks(folder)
+
+    def _chunks(self, folder: SourceFolder) -> Iterator[tuple[SourceDocument, list[SourceChunk]]]:
         documents = {each.id: each for each in folder.documents}
         rows = self._connection.execute(
             "SELECT c.document_id, c.chunk_text, c.title, c.author, c.subject, c.keywords, c.page"
@@ -93,7 +110,10 @@ class LocalDocs:
         )
         for document, group in groupby(rows, key=lambda row: row[0]):
             if document in documents:
-                yield documents[document], [_chunk(*row[1:]) for row in group if row[1].strip()]
+                yield (
+                    documents[document],
+                    [_chunk(*row[1:]) for row in group if str(row[1]).strip()],
+                )
 
     def _folders(self) -> Iterator[SourceFolder]:
         rows = self._connection.execute(
@@ -132,23 +152,31 @@ def open_localdocs(path: Path) -> Iterator[LocalDocs]:
         )
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
     try:
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-        connection.execute("PRAGMA query_only=ON")
-        problems = list(_problems(connection))
+        with _named(path):
+            connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+            connection.execute("PRAGMA query_only=ON")
+            problems = list(_problems(connection))
         if problems:
             raise InvalidOption(
                 f"--localdocs {path} is not version 3 of LocalDocs: {'; '.join(problems)}. Start "
                 "the newest GPT4All once, which converts older versions"
             )
         connection.execute("BEGIN")  # one state, whatever the app writes meanwhile
-        yield LocalDocs(connection)
-    except sqlite3.DatabaseError as error:
+        yield LocalDocs(connection, path)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn SQLite's word for what is wrong with the app's file into ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
         raise InvalidOption(
             f"--localdocs {path} cannot be read ({error}); close GPT4All, and check that this is "
             "its localdocs_v3.db"
         ) from error
-    finally:
-        connection.close()
 
 
 def _problems(connection: sqlite3.Connection) -> Iterator[str]:
@@ -164,5 +192,10 @@ def _chunk(text: str, *fields: object) -> SourceChunk:
     title, author, subject, keywords = (str(each) if each else None for each in fields[:4])
     page = fields[4]
     return SourceChunk(
-        text, title, author, subject, keywords, page if isinstance(page, int) and page > 0 else None
+        str(text),
+        title,
+        author,
+        subject,
+        keywords,
+        page if isinstance(page, int) and page > 0 else None,
     )

@@ -183,6 +183,22 @@ def test_no_file_and_no_database_are_refused(index: Index, tmp_path: Path):
         import_localdocs(index, tmp_path / "text.db")
 
 
+def test_damage_in_the_middle_names_the_apps_file_and_leaves_the_index_as_it_was(
+    index: Index, source: Path, drive: Path
+):
+    drive.rename(drive.with_name("unplugged"))
+    data = bytearray(source.read_bytes())
+    peer = sqlite3.connect(source)
+    (page,) = peer.execute("SELECT rootpage FROM sqlite_master WHERE name = 'chunks'").fetchone()
+    (size,) = peer.execute("PRAGMA page_size").fetchone()
+    peer.close()
+    data[(page - 1) * size : page * size] = b"\xee" * size
+    source.write_bytes(data)
+    with pytest.raises(InvalidOption, match=r"localdocs_v3\.db cannot be read"):
+        import_localdocs(index, source)
+    assert index.collections() == []
+
+
 def test_the_export_has_what_the_app_needs(index: Index, source: Path, tmp_path: Path):
     import_localdocs(index, source)
     done = export_localdocs(index, tmp_path / "out")
