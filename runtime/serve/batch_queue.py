@@ -36,11 +36,13 @@ class _Share:
     def __init__(self) -> None:
         self.windows: list[Window] = []
         self.left = 0
+        self.tokens = 0
 
     def add(self, windows: list[Window]) -> None:
         self.windows += windows
         self.windows.sort(key=_length)
         self.left += len(windows)
+        self.tokens += sum(window.length for window in windows)
 
     def longest(self) -> Window:
         while self.windows[-1].is_taken:
@@ -70,6 +72,11 @@ class BatchQueue:
     def tokens(self) -> int:
         """Tokens that wait."""
         return self._tokens
+
+    def waiting_of_jobs(self) -> "dict[Job, int]":
+        """Return the tokens of each job that wait."""
+        with self._changed:
+            return {job: share.tokens for job, share in self._shares.items()}
 
     def put(self, windows: list[Window]) -> None:
         """Add windows of one job; after `close` they are forgotten."""
@@ -136,6 +143,7 @@ class BatchQueue:
             self._tokens -= window.length
             share = self._shares[window.job]
             share.left -= 1
+            share.tokens -= window.length
             if share.left == 0:
                 del self._shares[window.job]
                 self._turns.remove(window.job)

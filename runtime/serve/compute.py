@@ -49,7 +49,7 @@ class Compute:
             budget_tokens: padded tokens of one batch.
             max_texts: sequences of one batch at most.
             max_jobs: jobs that wait or compute at one time.
-            max_wait_s: no job is taken that would wait longer, by the measured rate.
+            max_wait_s: no job is taken that would wait longer for its turn, by the measured rate.
             on_batch: for metrics.
         """
         self._encoder = encoder
@@ -57,6 +57,7 @@ class Compute:
         self._max_jobs = max_jobs
         self._max_wait_s = max_wait_s
         self._on_batch = on_batch
+        self._budget = budget_tokens
         self._queue = BatchQueue(budget_tokens, max_texts)
         self._jobs: set[Job] = set()
         # Not tokenized yet; a long text must not stand before short ones.
@@ -127,7 +128,15 @@ class Compute:
             thread.join(timeout_s)
 
     def _expected_wait(self) -> float:
-        return self.waiting_tokens / self._rate if self._rate else 0.0
+        """Return the seconds until a new job has its turn: one batch of each job before it."""
+        if not self._rate:
+            return 0.0
+        waiting = self._queue.waiting_of_jobs()
+        turns = (
+            min(self._budget, waiting.get(job, 0) + self._raw_tokens.get(job, 0))
+            for job in self._jobs
+        )
+        return sum(turns) / self._rate
 
     def _forget(self, job: Job) -> None:
         self._queue.drop(job)

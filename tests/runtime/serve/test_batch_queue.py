@@ -64,8 +64,10 @@ def test_a_dropped_request_leaves_nothing_behind():
     gone, kept = _Job(), _Job()
     queue.put(_windows(gone, [10] * 5))
     queue.put(_windows(kept, [7]))
+    assert queue.waiting_of_jobs() == {gone: 50, kept: 7}
     queue.drop(gone)
     queue.drop(gone)
+    assert queue.waiting_of_jobs() == {kept: 7}
     assert queue.tokens == 7
     assert [w.job for w in queue.take()] == [kept]
 
