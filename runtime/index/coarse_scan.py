@@ -46,8 +46,10 @@ class CoarseScan:
         if not len(codes):
             return np.zeros(0, dtype=np.float32)
         row, scale = quantize_query(query, codes.shape[1])
-        sums = self.integer_sums(codes, row)
-        scores: NDArray[np.float32] = sums * (scales * np.float32(scale))
+        # Sums stay below 2**24 up to 1,024 features, so float32 holds them exactly.
+        scores = self.integer_sums(codes, row).astype(np.float32)
+        scores *= scales
+        scores *= np.float32(scale)
         return scores
 
     def integer_sums(
