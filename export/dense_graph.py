@@ -47,6 +47,8 @@ def read_dense_graph(path: Path, hidden: int) -> tuple[ir.Model, ir.Value]:
         BundleError: the file is not an ONNX graph.
     """
     model = read_graph(path)
+    for value in [v for v in model.graph.inputs if v.name in model.graph.initializers]:
+        model.graph.inputs.remove(value)  # old files list their weights as inputs, too
     problems = [*_operator_problems(model.graph), *_input_problems(model.graph)]
     if problems:
         raise ConfigError(f"{path} would be computed wrongly: {'; '.join(problems)}")
@@ -96,8 +98,7 @@ def _operator_problems(graph: ir.Graph) -> Iterator[str]:
 
 
 def _input_problems(graph: ir.Graph) -> Iterator[str]:
-    # Old files list their weights as inputs, too.
-    names = [str(v.name) for v in graph.inputs if v.name not in graph.initializers]
+    names = [str(value.name) for value in graph.inputs]
     for needed in (IDS, MASK):
         if needed not in names:
             yield f"it has no input {needed}, only {', '.join(names)}"
@@ -112,7 +113,9 @@ def _converted(model: ir.Model, path: Path) -> ir.Model:
 
     had = model.graph.opset_imports.get("")
     try:
-        proto = onnx.version_converter.convert_version(ir.to_proto(_in_memory(model)), 21)
+        proto = onnx.version_converter.convert_version(
+            ir.to_proto(_in_memory(model)), _CONVERTED_OPSET
+        )
     except Exception as error:  # the converter raises its own kinds; chained
         raise ConfigError(
             f"{path} has opset {had} and cannot be brought to {_CONVERTED_OPSET}: {error}. Export "

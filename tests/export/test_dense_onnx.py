@@ -135,6 +135,23 @@ def test_the_command_exports_quantizes_and_reports(
     assert "dense, of the kind bert" in (out / "card.md").read_text()
 
 
+def test_a_file_that_lists_its_weights_as_inputs_is_read_like_any_other(
+    published: Write, expected: Callable[..., Any]
+) -> None:
+    folder = published(opset=14, norms="spelt")
+    proto = onnx.load(folder / "model.onnx")
+    for tensor in proto.graph.initializer:
+        shape = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        proto.graph.input.append(shape)
+    onnx.save(proto, folder / "model.onnx")
+    bundle = export(folder)
+    names = [value.name for value in read_graph(bundle.path / "model.onnx").graph.inputs]
+    assert names == ["input_ids", "attention_mask"]
+    with Embedder(bundle.path, variant="fp32") as embedder:
+        found = embedder.encode(TEXTS, prefix="", own_prefix=False)
+    np.testing.assert_allclose(expected(TEXTS), found, atol=TOLERANCE)
+
+
 def test_the_same_file_gives_the_same_bundle(published: Write, tmp_path: Path) -> None:
     folder = published()
     first, second = (
