@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from embedge.models.errors import InputError
 from embedge.runtime.cancel import CancelToken
+from embedge.runtime.extract import stop_reading
 from embedge.runtime.index.connection import now_ms, transaction
 from embedge.runtime.index.embedding import EmbeddingRun, Pending, embed_pending, find_pending
 from embedge.runtime.index.readers import try_again_after_upgrade
@@ -87,8 +88,9 @@ def run_update(
     with logged_run(connection, kind) as run_id:
         update = _Update(connection, models, run_id, progress, cancel)
         write_scan(connection, found)
-        try_again_after_upgrade(connection)
-        update.run(jobs)
+        with cancel.attached(stop_reading):
+            try_again_after_upgrade(connection)
+            update.run(jobs)
     totals = update.totals
     if totals.missing_models:
         raise totals.missing_models[0]
@@ -126,6 +128,7 @@ class _Update:
         self._progress = progress
         self._cancel = cancel
         self.totals = _Totals()
+        self._n_read = 0
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Read and cut for every collection, then embed for every collection."""
@@ -135,14 +138,20 @@ class _Update:
                     "UPDATE collections SET start_update_ms = ? WHERE id = ?",
                     (now_ms(), job.collection.id),
                 )
-        todo = {job: self._to_read(job) for job in jobs}
-        n_files = len({file.id for files in todo.values() for file in files})
+        counts = [len(self._to_read(job)) for job in jobs]
         spaces = ",".join(dict.fromkeys(job.target.space.fingerprint for job in jobs))
-        meter = ProgressMeter(self._progress, space=spaces, files_total=n_files)
+        meter = ProgressMeter(self._progress, space=spaces, files_total=sum(counts))
         with meter.running():
-            done = [job for job, files in todo.items() if self._read_all(job, files, meter)]
-            again = {job: self._retried(job) for job in done}
-            for job, files in again.items():
+            done = []
+            for number, job in enumerate(jobs):
+                # Asked again: an earlier collection of the same cut has read their common files.
+                files = self._to_read(job)
+                meter.files_total = self._n_read + len(files) + sum(counts[number + 1 :])
+                if self._read_all(job, files, meter):
+                    done.append(job)
+            for job in done:
+                files = self._retried(job)
+                meter.files_total = self._n_read + len(files)
                 self._read_all(job, files, meter)
             self._embed_all(done, meter)
 
@@ -176,6 +185,7 @@ class _Update:
         for file in files:
             self._cancel.raise_if_cancelled()
             self._read_one(job, file, cutter, meter)
+            self._n_read += 1
             meter.advance(files=1, path=file.shown)
         return True
 

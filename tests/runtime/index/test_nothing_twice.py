@@ -225,3 +225,19 @@ def test_one_folder_cut_in_two_ways_is_kept_up_to_date_in_both(index, folder, qu
     assert hit.cosine is None
     assert index.update().chunks_embedded == 0
     assert all(each.pending == 0 for each in index.status().collections)
+
+
+def test_collections_cut_alike_read_their_common_files_once(index, folder, monkeypatch):
+    from embedge.runtime.index import update as module
+
+    index.add(folder, "one")
+    index.add(folder, "two")
+    (folder / "b.txt").write_text("Other words.")
+    read, events = [], []
+    content_of = module.read_content
+    monkeypatch.setattr(
+        module, "read_content", lambda file: read.append(file.shown) or content_of(file)
+    )
+    index.update(progress=events.append)
+    assert read == [f"{folder}/b.txt"]
+    assert (events[-1].files_done, events[-1].files_total) == (1, 1)
