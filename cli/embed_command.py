@@ -118,7 +118,7 @@ def _loop(
         chunks_total=job.chunk_total,
     )
     watch = _Watch(meter, job.byte_total)
-    with cancelling(cancel), meter.running():
+    with cancelling(cancel), cancel.attached(_stop_reading), meter.running():
         for record in embed_inputs(
             embedder,
             inputs,
@@ -130,6 +130,13 @@ def _loop(
         ):
             session.write(record)
             watch.on_record(record, quiet=run.quiet)
+
+
+def _stop_reading() -> None:
+    """End the reading of a PDF, which may take a minute; `embed text` never loads what reads."""
+    reader = sys.modules.get("embedge.runtime.extract.pdf_process")
+    if reader is not None:
+        reader.stop_reading()
 
 
 class _Watch:

@@ -56,6 +56,7 @@ class PdfProcess:
         self._memory_limit = memory_limit
         self._process: subprocess.Popen[bytes] | None = None
         self._room = 0
+        self._is_stopped = False
         self._owner = 0  # a forked copy of us must not use our pipes
         self._lock = threading.Lock()
 
@@ -69,9 +70,10 @@ class PdfProcess:
         Raises:
             InputError: `format` or `limit`.
             BackendError: the process cannot be started.
-            Cancelled: the process was asked to end by somebody else.
+            Cancelled: `stop` was called, or somebody else asked the process to end.
         """
         with self._lock:
+            self._is_stopped = False
             answer = self._ask(data, path)
         error = answer.get("error")
         if error == "limit":
@@ -85,6 +87,13 @@ class PdfProcess:
             message = f"{path} is no whole PDF: PDFium cannot open it; download or save it again"
             raise InputError(message, "format")
         return PdfAnswer(answer["pages"], answer["properties"])  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        """End a reading in another thread, or the one that this signal handler interrupts."""
+        process = self._process
+        if process is not None and self._lock.locked():
+            self._is_stopped = True
+            process.kill()
 
     def close(self) -> None:
         """End the process; harmless when there is none."""
@@ -155,6 +164,8 @@ class PdfProcess:
         return self._process
 
     def _failure(self, path: str, code: int, *, is_late: bool) -> Exception:
+        if self._is_stopped:
+            return Cancelled(f"the run was cancelled while {path} was read")
         if is_late:
             return _limit(path, f"took more than {self._time_limit_s:g} s to read")
         if code == OUT_OF_MEMORY or code in (-signal.SIGABRT, -getattr(signal, "SIGKILL", 9)):
@@ -182,6 +193,12 @@ def pdf_process() -> PdfProcess:
     process = PdfProcess(command)
     atexit.register(process.close)
     return process
+
+
+def stop_reading() -> None:
+    """End the reading of a PDF that is going on in this process, if any; it raises Cancelled."""
+    if pdf_process.cache_info().currsize:
+        pdf_process().stop()
 
 
 def _environment() -> dict[str, str]:

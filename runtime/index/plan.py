@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from embedge.models.errors import InputError
 from embedge.runtime.cancel import CancelToken
+from embedge.runtime.extract import stop_reading
 from embedge.runtime.index.embedding import tokens_around
 from embedge.runtime.index.live import CHUNKER_OF_FILE
 from embedge.runtime.index.reading import Cutter, FileToRead, cut_file, shown_path, text_sha256
@@ -68,7 +69,7 @@ def make_plan(
     spaces = ",".join(dict.fromkeys(job.target.space.fingerprint for job in jobs))
     meter = ProgressMeter(progress, space=spaces, files_total=n_files)
     planned: set[tuple[str, bytes]] = set()
-    with meter.running():
+    with meter.running(), cancel.attached(stop_reading):
         plans = [planner.plan(job, split, planned, meter) for job, split in work]
     return Plan(tuple(plans))
 

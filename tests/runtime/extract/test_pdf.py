@@ -166,6 +166,22 @@ def test_a_process_that_crashes_is_a_damaged_file_and_one_that_is_stopped_cancel
     assert ended_by("sys.exit(3)").code == "format"
 
 
+def test_a_reading_can_be_stopped_from_outside_and_the_next_one_works(documents):
+    worker = "import sys, time; sys.stdin.buffer.read(16); time.sleep(60)"
+    process = PdfProcess([sys.executable, "-c", worker])
+    timer = threading.Timer(0.2, process.stop)
+    timer.start()
+    try:
+        with pytest.raises(Cancelled, match=r"a\.pdf"):
+            process.read(b"%PDF-", "a.pdf")
+        process.stop()  # nothing is read: nothing happens
+        process._command = list(pdf_process()._command)
+        assert process.read(documents.pdf([["next"]]), "b.pdf").pages == ["next"]
+    finally:
+        timer.join()
+        process.close()
+
+
 def test_the_next_file_gets_a_new_process_after_a_crash(documents):
     process = PdfProcess(pdf_process()._command)
     try:
