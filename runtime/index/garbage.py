@@ -1,9 +1,11 @@
 """Forget what nothing refers to any more, after a grace time."""
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedge.runtime.index.approximate import graph_path
 from embedge.runtime.index.coarse_cache import cache_path
 from embedge.runtime.index.connection import now_ms
 from embedge.runtime.index.folder_runs import undone_unless_kept
@@ -167,7 +169,9 @@ def _remove_caches(connection: sqlite3.Connection, database: Path) -> None:
     for space in all_spaces(connection):
         row = connection.execute("SELECT 1 FROM vectors WHERE space_id = ? LIMIT 1", (space.id,))
         if row.fetchone() is None:
-            cache_path(database, space).unlink(missing_ok=True)
+            for path in (cache_path(database, space), graph_path(database, space)):
+                with suppress(OSError):  # Windows keeps what a search has mapped
+                    path.unlink(missing_ok=True)
 
 
 def remove_files(connection: sqlite3.Connection) -> int:
