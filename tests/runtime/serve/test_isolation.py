@@ -214,3 +214,32 @@ def test_at_the_end_the_running_batch_is_finished_and_the_rest_gets_503(start, g
     with pytest.raises(OSError, match="refused"):
         running.get("/healthz")
     opener.join()
+
+
+def test_a_batch_that_does_not_end_holds_the_end_up_for_a_moment_only(start, gate):
+    running = start(gate=gate, stop_timeout_s=1)
+    client = http.client.HTTPConnection(running.host, running.port, timeout=30)
+    client.request("POST", "/v1/embeddings", b'{"input": "a"}')
+    assert gate.entered.wait(30)
+    running.stop()
+    running.thread.join(20)
+    assert not running.thread.is_alive()
+    client.close()
+
+
+def test_all_bodies_together_are_bounded(start, monkeypatch):
+    from embedge.runtime.serve import intake
+
+    monkeypatch.setattr(intake, "_ALL_BODIES", 5000)
+    running = start(payload_limit=1000)
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 950\r\n\r\n"
+    slow = [socket.create_connection((running.host, running.port)) for _ in range(5)]
+    try:
+        for peer in slow:
+            peer.sendall(head + b" " * 940)
+        body = {"input": "river " * 100}
+        _wait_for(lambda: running.post("/v1/embeddings", body).status == 429)
+    finally:
+        for peer in slow:
+            peer.close()
+    _wait_for(lambda: running.post("/v1/embeddings", body).status == 200)

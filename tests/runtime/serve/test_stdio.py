@@ -186,6 +186,19 @@ def test_an_id_that_still_runs_is_not_taken_twice(app):
     app.call("cancel", {"id": 1}, request_id=2)
 
 
+def test_no_more_requests_wait_than_a_bound(app):
+    for number in range(4):
+        params = {"input": ["river house " * 100] * 1000}
+        app.write({"id": f"long {number}", "method": "embed", "params": params})
+    for number in range(300):
+        app.write({"id": number, "method": "count_tokens", "params": {"input": "a"}})
+    answer = app.read()
+    assert (answer["id"] >= 252, answer["error"]["code"]) == (True, "overloaded")
+    for number in range(4):
+        app.write({"id": f"c{number}", "method": "cancel", "params": {"id": f"long {number}"}})
+    assert "result" in app.answer(251)
+
+
 def test_a_folder_is_indexed_and_searched(start, tmp_path):
     folder = tmp_path / "notes"
     folder.mkdir()
