@@ -22,6 +22,8 @@ _SLICE_CHARS = 20_000
 # Weight of the newest batch in the smoothed rate.
 _SMOOTHING = 0.2
 _LONGEST_RETRY_S = 60
+# A batch ends so long after it was cancelled, and some more.
+_CANCEL_S = 1.0
 
 OnBatch = Callable[[int, int], None]
 """Called after every batch with its sequences and its tokens."""
@@ -65,6 +67,7 @@ class Compute:
         self._raw_tokens: dict[Job, int] = {}  # estimated
         self._rate: float | None = None  # tokens per second
         self._is_stopped = False
+        self._cancel = CancelToken()
         self._changed = threading.Condition(threading.RLock())
         self._threads = [
             threading.Thread(target=target, args=args, name=f"embedge-{name}", daemon=True)
@@ -123,9 +126,15 @@ class Compute:
         self._queue.close()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the threads after `stop`."""
-        for thread in self._threads:
-            thread.join(timeout_s)
+        """Wait for the threads after `stop`; a batch that takes longer is ended inside.
+
+        A thread that runs native code while Python ends would take the process down with it.
+        """
+        end = time.monotonic() + timeout_s
+        for last_wait in (False, True):
+            for thread in self._threads:
+                thread.join(_CANCEL_S if last_wait else max(0.0, end - time.monotonic()))
+            self._cancel.cancel()
 
     def _expected_wait(self) -> float:
         """Return the seconds until a new job has its turn: one batch of each job before it."""
@@ -208,7 +217,7 @@ class Compute:
         while (batch := self._queue.take()) is not None:
             begun = time.perf_counter()
             try:
-                pooled = self._encoder.pool([window.ids for window in batch], CancelToken())
+                pooled = self._encoder.pool([window.ids for window in batch], self._cancel)
             except EmbedgeError as error:
                 for job in {window.job for window in batch}:
                     self._end(job, error)

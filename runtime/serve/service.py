@@ -54,6 +54,7 @@ class Service:
         self.options = options
         self.metrics = metrics
         self.failure: BaseException | None = None
+        self._loading: threading.Thread | None = None
         self._embedder: Embedder | None = None
         self._compute: Compute | None = None
         self._names: ModelNames | None = None
@@ -71,10 +72,14 @@ class Service:
                 self.failure = error
                 failed()
 
-        threading.Thread(target=load, name="embedge-load", daemon=True).start()
+        self._loading = threading.Thread(target=load, name="embedge-load", daemon=True)
+        self._loading.start()
 
     def use(self, embedder: Embedder) -> None:
-        """Serve this model."""
+        """Serve this model; one that comes after `stop` is closed at once."""
+        if self._is_stopping:
+            embedder.close()
+            return
         loaded = embedder.loaded
         budget = loaded.options.batch_tokens
         own = [embedder.model, *(["bundled"] if _is_bundled(embedder) else [])]
@@ -219,7 +224,9 @@ class Service:
             self._compute.stop()
 
     def close(self) -> None:
-        """Free the model after `stop`."""
+        """Free the model after `stop`; one that still loads is waited for."""
+        if self._loading is not None:
+            self._loading.join(self.options.stop_timeout_s)
         if self._compute is not None:
             self._compute.join(_LAST_BATCH_S)
         if self._embedder is not None:

@@ -63,6 +63,18 @@ def test_a_signal_ends_the_server_with_its_code(serve, signum, code):
 
 
 @unix_only
+def test_a_signal_while_the_model_loads_ends_the_server_cleanly(command, environment, tmp_path):
+    with subprocess.Popen(
+        [*command, "serve", "--port", "0"],
+        stderr=subprocess.PIPE, cwd=tmp_path, env=environment, text=True,
+    ) as process:  # fmt: skip
+        assert "listening" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert "terminate" not in process.stderr.read()
+
+
+@unix_only
 def test_a_unix_socket_belongs_to_its_user_only_and_goes_with_the_server(serve, tmp_path):
     path = tmp_path / "embed.sock"
     process, _ = serve("--uds", str(path))
