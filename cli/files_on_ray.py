@@ -58,19 +58,20 @@ class ScaleFlags:
         str | None,
         option("--id-field", help="The id is in this field.", panel=INPUT, metavar="NAME"),
     ] = None
+    given: frozenset[str] = frozenset()
 
     def require_no_rows(self) -> None:
-        """Refuse what only many workers do.
+        """Refuse what only many workers do; variables may be meant for other commands.
 
         Raises:
             InvalidOption: rows or workers were asked for in one process.
         """
         one_of(self.runner, RUNNERS, "--runner")
-        if self.field is not None:
+        if self.given & {"field", "id_field"}:
             raise InvalidOption(
                 "--field goes with --runner ray; in one process it is `embed text -i FILE --field`"
             )
-        if self.workers is not None:
+        if "workers" in self.given:
             raise InvalidOption("--workers goes with --runner ray; one process has --threads")
 
 

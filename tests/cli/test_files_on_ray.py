@@ -22,3 +22,8 @@ def test_flags_that_cannot_work_are_refused_by_name(embed, tmp_path, flags, word
     assert done.code == 2
     assert word in done.error
     assert not (tmp_path / "out").exists()
+
+
+def test_variables_of_other_commands_do_not_matter(embed, tmp_path):
+    (tmp_path / "a.md").write_text("hello")
+    assert embed("files", "a.md", EMBED_FIELD="body", EMBED_WORKERS="2").code == 0
