@@ -128,9 +128,9 @@ def test_pages_have_a_limit(documents):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system keeps no limit elsewhere")
 def test_a_page_that_unpacks_beyond_the_memory_limit_is_a_limit_error(documents):
-    bomb = documents.pdf([["x"]], unpacked=400 << 20)
+    bomb = documents.pdf([["x"]], unpacked=200 << 20)
     assert len(bomb) < 1 << 20
-    process = PdfProcess(pdf_process()._command, memory_limit=150 << 20)
+    process = PdfProcess(pdf_process()._command, memory_limit=100 << 20)
     try:
         with pytest.raises(InputError, match="MiB") as caught:
             process.read(bomb, "a.pdf")
