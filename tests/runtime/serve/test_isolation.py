@@ -148,6 +148,18 @@ def test_a_small_request_overtakes_a_large_one(start, gate):
     large.join(60)
 
 
+@pytest.mark.parametrize("text", ["river house night " * 100_000, "a" * 1_900_000])
+def test_a_huge_text_does_not_stop_the_others(start, text):
+    running = start()
+    huge = http.client.HTTPConnection(running.host, running.port, timeout=60)
+    huge.request("POST", "/v1/embeddings", json.dumps({"input": text}).encode())
+    for _ in range(5):
+        assert running.post("/v1/embeddings", {"input": "a"}).status == 200
+    # It is still at work, or it was answered; it is not refused and nobody waited for it.
+    huge.close()
+    _wait_for(lambda: _metric(running, "embedge_queue_tokens") == 0)
+
+
 def test_a_failure_of_the_graph_reaches_its_requests_only(start, gate):
     from embedge import BackendError
 
