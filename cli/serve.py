@@ -190,13 +190,13 @@ def serve_command(
     import uvicorn  # noqa: F401
 
     from embedge.runtime.cancel import CancelToken
-    from embedge.runtime.serve.logs import set_up_logs
+    from embedge.runtime.serve.logs import logs_on_stderr
     from embedge.runtime.serve.server import serve
 
-    set_up_logs("error" if run.quiet else server.log_level)
     options = _options(server, requests, index, model)
     stop = CancelToken()
-    with cancelling(stop):
+    level = "error" if run.quiet else server.log_level
+    with logs_on_stderr(level), cancelling(stop):
         serve(options, lambda: open_embedder(model, run), stop=stop)
 
 

@@ -2,14 +2,19 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from embedge.models.errors import InvalidOption
 from embedge.runtime.serve.options import LOG_LEVELS
 
+_LOGGERS = ("embedge.serve", "embedge.access", "embedge.browse", "uvicorn.error")
 
-def set_up_logs(level: str) -> None:
-    """Send our log lines and uvicorn's warnings to stderr, from `level` on.
+
+@contextmanager
+def logs_on_stderr(level: str) -> Iterator[None]:
+    """Send our log lines and uvicorn's warnings to stderr within the block, from `level` on.
 
     Raises:
         InvalidOption: no such level.
@@ -20,14 +25,21 @@ def set_up_logs(level: str) -> None:
         )
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in ("embedge.serve", "embedge.access", "uvicorn.error"):
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
-        logger.handlers = [handler]
+        logger.addHandler(handler)
         logger.propagate = False
         logger.setLevel(level.upper())
-    # Its lines at info repeat ours.
-    uvicorn_level = "WARNING" if level == "info" else level.upper()
-    logging.getLogger("uvicorn.error").setLevel(uvicorn_level)
+    if level == "info":  # its lines at this level repeat ours
+        logging.getLogger("uvicorn.error").setLevel("WARNING")
+    try:
+        yield
+    finally:
+        for name in _LOGGERS:
+            logger = logging.getLogger(name)
+            logger.removeHandler(handler)
+            logger.propagate = True
+            logger.setLevel(logging.NOTSET)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
