@@ -21,6 +21,8 @@ log = logging.getLogger("embedge.serve")
 
 # Connections may outnumber requests: idle ones are kept for the next request.
 _IDLE_CONNECTIONS = 512
+# Files that the process itself may have open: model, index, pipes.
+_OWN_FILES = 128
 _MOST_HEADER_BYTES = 32_768
 
 
@@ -104,7 +106,7 @@ def _run(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=hub.options.max_concurrent_requests + _IDLE_CONNECTIONS,
+        limit_concurrency=most_connections(hub.options),
         timeout_graceful_shutdown=int(hub.options.stop_timeout_s),
         h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
     )
@@ -115,6 +117,17 @@ def _run(
 
     with stop.attached(request_exit), asyncio.Runner() as runner:
         runner.run(server.serve(sockets=[opened]))
+
+
+def most_connections(options: ServeOptions) -> int:
+    """Return how many connections are kept; one more gets 503 instead of no answer at all."""
+    wanted = options.max_concurrent_requests + _IDLE_CONNECTIONS
+    try:
+        import resource
+    except ImportError:  # Windows, which counts handles otherwise
+        return wanted
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted if files == resource.RLIM_INFINITY else min(wanted, max(16, files - _OWN_FILES))
 
 
 def _open_all(hub: Hub, open_model: Callable[[], Embedder]) -> Embedder:

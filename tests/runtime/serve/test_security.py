@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -203,3 +204,19 @@ def test_many_half_open_connections_leave_room_for_others(server):
     finally:
         for peer in peers:
             peer.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of open files")
+def test_connections_end_before_the_files_of_the_process_do():
+    import resource
+
+    from embedge.runtime.serve.options import ServeOptions
+    from embedge.runtime.serve.server import most_connections
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 700), hard))
+        assert most_connections(ServeOptions()) == min(soft, 700) - 128
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert most_connections(ServeOptions(max_concurrent_requests=1)) == 513
