@@ -47,6 +47,8 @@ async def _search(exchange: Exchange) -> Response:
     names = fields.texts("collections")
     min_score, path = fields.number("min_score"), fields.text("path")
     explain = fields.flag("explain") is True
+    if names is not None:
+        await asyncio.to_thread(_require_collections, searcher, names)
     hits = await asyncio.to_thread(
         lambda: searcher.search(
             query,
@@ -64,6 +66,17 @@ async def _search(exchange: Exchange) -> Response:
         {"hits": [hit.as_dict() for hit in hits], "space": space, "took_ms": took_ms},
         headers={"X-Embed-Space": space},
     )
+
+
+def _require_collections(searcher: "Searcher", names: list[str]) -> None:
+    known = searcher.index.collections()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise RequestError(
+            404,
+            "collection_not_found",
+            f"there is no collection {unknown[0][:200]!r}; here are {', '.join(known)}",
+        )
 
 
 def _searcher(exchange: Exchange) -> "Searcher":

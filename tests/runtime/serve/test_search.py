@@ -41,12 +41,20 @@ def test_hits_are_those_of_the_index(start, notes, embedder):
     "wrong",
     [
         {"query": None}, {"limit": 0}, {"limit": 1001}, {"mode": "magic"}, {"collections": "notes"},
-        {"collections": ["nothing"]}, {"min_score": "high"}, {"colections": ["notes"]},
+        {"min_score": "high"}, {"colections": ["notes"]},
     ],
 )  # fmt: skip
 def test_wrong_searches_are_refused(start, notes, wrong):
     reply = start(index=notes).post("/v1/search", {"query": "river"} | wrong)
     assert (reply.status, reply.json["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_an_unknown_collection_is_not_found(start, notes):
+    running = start(index=notes)
+    reply = running.post("/v1/search", {"query": "river", "collections": ["notes", "nothing"]})
+    assert (reply.status, reply.json["error"]["code"]) == (404, "collection_not_found")
+    known = running.post("/v1/search", {"query": "river", "collections": ["notes"]})
+    assert len(known.json["hits"]) == 2
 
 
 def test_a_collection_of_another_model_is_searched_with_that_model(
