@@ -1,7 +1,7 @@
 """The list by words: FTS5 for words, pairs of characters for scripts without spaces.
 
 A query is words, never FTS syntax. Phrases come first, then passages with all terms, then with any
-of them; terms that stand in more than a fifth of all passages are left out of the last step, so
+of them; terms that stand in more than a fifth of the passages are left out of the last step, so
 no list of stop words and no guess of the language is needed.
 """
 
@@ -18,6 +18,7 @@ _MOST_TERMS = 64
 """Of a query that is a whole page, this many first terms are enough."""
 
 _COMMON_SHARE = 5
+_SAMPLE = 5_000
 _COMMON_LEAST = 20
 """In fewer passages nothing is common: a fifth of a handful says nothing about a word."""
 
@@ -109,9 +110,8 @@ def _grams_table(terms: Terms) -> tuple[str, list[_Step]]:
     phrases = [_phrase(run) for run in terms.runs]
     pairs = _distinct([pair for run in terms.runs for pair in pairs_of(run) or [run]])
     steps: list[_Step] = [lambda _: " AND ".join(phrases)]
-    if len(phrases) > 1:
-        steps.append(lambda is_common: _any(phrases, is_common))
-    if any(len(run) > 2 for run in terms.runs):
+    if len(pairs) > 1:
+        # Pairs and not whole runs: a Korean word with its particle stands nowhere else.
         steps.append(lambda is_common: _any([_phrase(pair) for pair in pairs], is_common))
     return "chunks_gram", steps
 
@@ -174,18 +174,49 @@ def _run(table: _Table, expression: str, count: int) -> Iterator[TextMatch]:
 
 
 def _common_test(table: _Table) -> Common:
-    """Return the test whether an expression matches more than a fifth of all passages."""
-    limit: int | None = None
+    """Return the test whether an expression matches more than a fifth of the passages searched.
+
+    Of the wanted collections, not only of all: in an index of many languages `und` is rare as a
+    whole.
+    """
+    limits: tuple[int, int] | None = None
 
     def is_common(expression: str) -> bool:
-        nonlocal limit
-        if limit is None:
-            total = table.connection.execute("SELECT sum(n_chunks) FROM chunkings").fetchone()[0]
-            limit = max(_COMMON_LEAST, (total or 0) // _COMMON_SHARE)
+        nonlocal limits
+        limits = limits or (_limit(table, only_wanted=False), _limit(table, only_wanted=True))
+        everywhere, wanted = limits
         row = table.connection.execute(
             f"SELECT count(*) FROM (SELECT 1 FROM {table.name} WHERE {table.name} MATCH ? LIMIT ?)",
-            (expression, limit + 1),
+            (expression, everywhere + 1),
         ).fetchone()
-        return int(row[0]) > limit
+        count = int(row[0])
+        if count > everywhere or wanted == everywhere:
+            return count > everywhere
+        return count > wanted and _count_wanted(table, expression, count) > wanted
 
     return is_common
+
+
+def _limit(table: _Table, *, only_wanted: bool) -> int:
+    """Return a fifth of the number of passages, of the wanted collections or of all."""
+    marks = ",".join("?" * len(table.collections))
+    members = f"SELECT file_id FROM collection_files WHERE collection_id IN ({marks})"
+    where = f" WHERE file_id IN ({members})" if only_wanted else ""
+    total = table.connection.execute(
+        f"SELECT sum(n_chunks) FROM chunkings{where}", table.collections if only_wanted else ()
+    ).fetchone()[0]
+    return max(_COMMON_LEAST, (total or 0) // _COMMON_SHARE)
+
+
+def _count_wanted(table: _Table, expression: str, count: int) -> int:
+    """Return about how many of `count` matches stand in the wanted collections."""
+    marks = ",".join("?" * len(table.collections))
+    step = max(1, count // _SAMPLE)
+    row = table.connection.execute(
+        f"SELECT count(*) FROM {table.name} WHERE {table.name} MATCH ?"
+        f" AND {table.name}.rowid % {step} = 0 AND EXISTS (SELECT 1 FROM chunks c"
+        " JOIN collection_files cf ON cf.file_id = c.file_id"
+        f" AND cf.collection_id IN ({marks}) WHERE c.id = {table.name}.rowid)",
+        (expression, *table.collections),
+    ).fetchone()
+    return int(row[0]) * step

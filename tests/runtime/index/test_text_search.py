@@ -129,3 +129,15 @@ def test_terms_are_words_and_runs():
     terms = Terms.of('Renew "the" lease!! 東京 の — renew')
     assert terms.words == ("Renew", '"the"', "lease!!")
     assert terms.runs == ("東京", "の")
+
+
+def test_what_is_common_is_asked_of_the_collections_that_are_searched(index, tmp_path):
+    """In an index of several languages the small words of one are rare as a whole."""
+    for name, text in (("one", "der Garten"), ("two", "the garden")):
+        root = tmp_path / name
+        root.mkdir()
+        for number in range(60 if name == "one" else 400):
+            (root / f"{number}.txt").write_text(f"{text} number{number}")
+        index.add(root, confirm=True)
+    hits = index.search("der number7", mode="text", collections=["one"], limit=60)
+    assert [hit.path.rpartition("/")[2] for hit in hits] == ["7.txt"]
