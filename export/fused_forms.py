@@ -51,7 +51,7 @@ class _Node:
         self, kind: str, inputs: list[ir.Value | None], part: str, **options: float | int
     ) -> ir.Value:
         """Add a part."""
-        return self.edit.op(kind, inputs, f"{self.name}.{part}", **options)
+        return self.edit.op(kind, inputs, f"{self.name}.{part}", domain="", **options)
 
     def uses(self, index: int) -> bool:
         """Say whether something reads an output."""

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from embedge.models.bundle import MANIFEST_NAME, Bundle, new_bundle
+from embedge.models.bundle import Bundle, new_bundle
 from embedge.models.card import CARD_NAME, model_card
-from embedge.models.manifest import Json, Manifest
+from embedge.models.manifest import MANIFEST_NAME, Json, Manifest
 
 EVALUATION = "evaluation"
 """Key below `measured` in the manifest."""
