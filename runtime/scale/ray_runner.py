@@ -1,6 +1,7 @@
 """Hand shards to workers with Ray Data."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -118,6 +119,8 @@ def _start(ray: ModuleType, job: ScaleJob, workers: int | None) -> None:
         if workers is not None:
             options["num_cpus"] = workers * job.options.threads
     ray.init(configure_logging=False, **options)
+    for name in ("ray", "ray.data"):  # what matters is raised; the rest is chatter on stderr
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _results(
