@@ -9,7 +9,7 @@ twelve words of a Zipf distribution; the model is only asked for its space. Then
 * the vector part: scan, the 200 best, exact cosines from SQLite, back to living passages,
 * a whole search in each mode, the embedding of the query included,
 
-and compares the ten best of the vector part with brute force in float32.
+and, with `--recall`, compares the ten best of the vector part with brute force in float32.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def brute_force(index: Index, queries: Vectors, space_id: int) -> list[list[int]
     return [[each for _, each in ten] for ten in best]
 
 
-def measure(database: Path, embedder: Embedder) -> dict[str, object]:
+def measure(database: Path, embedder: Embedder, *, with_recall: bool) -> dict[str, object]:
     """Time the parts of a search of one index."""
     queries = Corpus(embedder.dim).vectors(_QUERIES)
     with open_index(database, embedder=embedder) as index, index.reading() as connection:
@@ -168,7 +168,8 @@ def measure(database: Path, embedder: Embedder) -> dict[str, object]:
         }
         for mode in ("hybrid", "vector", "text"):
             found[mode] = timed(lambda n, m=mode: index.search(f"w{n + 40} w{n + 900}", mode=m), 20)
-        found["recall_of_top_10"] = _recall(index, search, connection, collection, queries)
+        if with_recall:
+            found["recall_of_top_10"] = _recall(index, search, connection, collection, queries)
     return found
 
 
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--fill-only", action="store_true")
+    parser.add_argument("--recall", action="store_true", help="compare with brute force; slow")
     arguments = parser.parse_args()
     report: dict[str, object] = {"machine": describe(), "results": []}
     results = []
@@ -197,7 +199,7 @@ def main() -> None:
             if not database.exists():
                 fill(database, embedder, count)
             if not arguments.fill_only:
-                results.append(measure(database, embedder))
+                results.append(measure(database, embedder, with_recall=arguments.recall))
     report["results"] = results
     print(json.dumps(report, indent=1))
 

@@ -12,7 +12,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,8 @@ class CoarseVectors:
         ids: (n,) of `vectors`.
         scales: (n,).
         codes: (n, width), zero at 128; mapped from a file, or in memory.
-        generation, last_id: of the state of the index that this is.
+        generation: of the space in this state.
+        last_id: newest id of any space in this state.
     """
 
     ids: "NDArray[np.int64]"
@@ -84,7 +85,7 @@ def load_coarse(
         held: what an earlier call returned; used again as far as it is valid.
         writable: the cache may be written; without it everything may end up in memory.
     """
-    last_id = _last_id(connection, space)
+    last_id = _last_id(connection)
     if held and held[0].generation == space.generation:
         if held[-1].last_id == last_id:
             return held
@@ -94,9 +95,9 @@ def load_coarse(
         if base is not None and base.last_id > last_id:  # of a copy with another history
             base = None
     done = base.last_id if base is not None else 0
-    tail = _read_rows(connection, space, done)
+    tail = replace(_read_rows(connection, space, done), last_id=last_id)
     if not len(tail):
-        return (base,) if base is not None else (tail,)
+        return (replace(base, last_id=last_id),) if base is not None else (tail,)
     if base is not None and len(tail) <= max(_FEW, len(base) // 50):
         return base, tail
     whole = tail if base is None else _joined(base, tail)
@@ -107,18 +108,17 @@ def load_coarse(
     return (whole,)
 
 
-def _last_id(connection: sqlite3.Connection, space: SpaceRow) -> int:
-    row = connection.execute(
-        "SELECT id FROM vectors WHERE space_id = ? ORDER BY id DESC LIMIT 1", (space.id,)
-    ).fetchone()
-    return int(row[0]) if row is not None else 0
+def _last_id(connection: sqlite3.Connection) -> int:
+    """Return the newest id of all spaces, which SQLite knows without looking."""
+    return int(connection.execute("SELECT max(id) FROM vectors").fetchone()[0] or 0)
 
 
 def _read_rows(connection: sqlite3.Connection, space: SpaceRow, after: int) -> CoarseVectors:
     import numpy as np
 
     rows = connection.execute(
-        "SELECT id, coarse_scale, coarse FROM vectors WHERE id > ? AND space_id = ? ORDER BY id",
+        # The sign keeps SQLite from the index of space_id, after which it would have to sort.
+        "SELECT id, coarse_scale, coarse FROM vectors WHERE id > ? AND +space_id = ? ORDER BY id",
         (after, space.id),
     )
     ids, scales, codes = [], [], []

@@ -231,8 +231,9 @@ def _live_keys(
     for start in range(0, len(keys), 10_000):
         some = keys[start : start + 10_000]
         rows = connection.execute(
-            f"SELECT DISTINCT c.text_sha256 FROM chunks c JOIN files f ON f.id = c.file_id"
-            f" AND f.state <> 'missing' JOIN collection_files cf ON cf.file_id = f.id"
+            # CROSS: SQLite would start with the collections, and look at every chunk.
+            f"SELECT DISTINCT c.text_sha256 FROM chunks c CROSS JOIN files f ON f.id = c.file_id"
+            f" AND f.state <> 'missing' CROSS JOIN collection_files cf ON cf.file_id = f.id"
             f" AND cf.collection_id IN ({marks})"
             f" WHERE c.text_sha256 IN ({','.join('?' * len(some))})",
             (*collections, *some),
