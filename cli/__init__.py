@@ -21,6 +21,7 @@ EXTRA_OF = {
     "anyio": "mcp",
     "jsonschema": "mcp",
     "ray": "ray",
+    "h11": "server",
     "prometheus_client": "server",
     "starlette": "server",
     "uvicorn": "server",
