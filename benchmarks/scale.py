@@ -4,7 +4,7 @@
 
 Embeds the documents with one thread per worker and prints one JSON line: tokens; seconds from the
 first shard's start to the last one's end (start-up of Ray and workers left out), the rate in that
-time; seconds of the whole call; seconds that the workers were busy, all together.
+time and in its second half; seconds of the whole call; seconds that the workers were busy in all.
 """
 
 import argparse
@@ -28,6 +28,7 @@ class Clock:
         self._runner, self._workers = runner, workers
         self.begun = float("inf")
         self.ended = 0.0
+        self.done: list[tuple[float, int]] = []
 
     def __call__(self, job: ScaleJob, left: Sequence[Shard]) -> Iterator[ShardResult]:
         """Yield the results of the runner."""
@@ -39,7 +40,15 @@ class Clock:
         for result in results:
             self.ended = time.monotonic()
             self.begun = min(self.begun, self.ended - result.counts.seconds)
+            self.done.append((self.ended, result.counts.tokens))
             yield result
+
+    def second_half(self) -> float:
+        """Return tokens per second behind the middle, where start-up no longer takes part."""
+        middle = (self.begun + self.ended) / 2
+        late = [(at, tokens) for at, tokens in self.done if at > middle]
+        before = max((at for at, _ in self.done if at <= middle), default=self.begun)
+        return sum(tokens for _, tokens in late) / (self.ended - before)
 
 
 def main() -> None:
@@ -79,6 +88,7 @@ def main() -> None:
         "tokens": report.counts.tokens,
         "seconds": round(seconds, 2),
         "tokens_per_s": round(report.counts.tokens / seconds),
+        "tokens_per_s_second_half": round(clock.second_half()),
         "whole_seconds": round(whole, 2),
         "busy_seconds": round(report.counts.seconds, 2),
     }
