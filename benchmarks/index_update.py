@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2_000)
     parser.add_argument("--max-bytes", type=int, default=4_000)
     parser.add_argument("--source", type=Path, action="append")
+    parser.add_argument("--model", help="default: the bundled one")
     arguments = parser.parse_args()
     paths = sysconfig.get_paths()
     sources = arguments.source or [Path(paths["stdlib"]), Path(paths["purelib"])]
@@ -57,7 +58,7 @@ def main() -> None:
         size = copy_files(sources, folder, arguments.files, arguments.max_bytes)
     events: list[ProgressEvent] = []
     report: dict[str, object] = {"machine": describe(), "files": arguments.files, "bytes": size}
-    with open_index(arguments.work / "index.db") as index:
+    with open_index(arguments.work / "index.db", model=arguments.model) as index:
         before = _peak_mb()
         first = index.add(folder, "files", confirm=True, progress=events.append)
         report["first"] = {
