@@ -1,4 +1,4 @@
-"""What README.md, docs/python.md and docs/index.md print runs as printed, with the bundled model."""
+"""What README.md, docs/python.md and docs/index.md print runs as printed, on the bundled model."""
 
 import os
 import re
