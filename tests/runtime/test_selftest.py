@@ -166,7 +166,8 @@ def test_doctor_reports_machine_model_and_reason(
     assert report["cpu"]["int8_sums"] in ("exact", "saturate")
     assert report["threads"]["threads"] >= 1
     assert report["paths"]["free_bytes"] > 0
-    assert set(report["versions"]) == {"embedge", "python", "onnxruntime", "tokenizers", "numpy"}
+    libraries = {"embedge", "python", "onnxruntime", "tokenizers", "numpy", "sqlite"}
+    assert set(report["versions"]) == libraries
 
 
 def test_doctor_verify_prints_every_stage(doctor: Callable[..., tuple[int, str]]) -> None:
