@@ -108,12 +108,16 @@ engine = embedder.loaded.engine
 ids = np.full((256, 512), 5, dtype=np.int64)
 engine.run(ids[:1, :8], np.ones_like(ids[:1, :8]))
 threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+running = False
 try:
-    engine.run(ids, np.ones_like(ids))
+    for _ in range(100):  # the signal comes late on a busy machine
+        running = True
+        engine.run(ids, np.ones_like(ids))
+        running = False
     print("ran to its end")
 except KeyboardInterrupt:
     again = engine.run(ids[:1, :8], np.ones_like(ids[:1, :8]))[1]
-    print("interrupted, usable" if np.isfinite(again).all() else "broken")
+    print("interrupted, usable" if running and np.isfinite(again).all() else "broken")
 """
 
 
