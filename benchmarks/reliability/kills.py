@@ -169,7 +169,7 @@ def main() -> None:
         loop("quantize", ["quantize", str(fp32), str(out), "--no-measure"], each, draw,
              lambda: check_bundle(out))  # fmt: skip
         leftovers = [p.name for p in folder.iterdir() if p.name.startswith((".", "out"))]
-        print(f"left behind beside the outputs: {len(leftovers)} temporary folders", flush=True)
+        print(f"left behind beside the outputs: {leftovers}", flush=True)
 
 
 if __name__ == "__main__":
