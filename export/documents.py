@@ -10,6 +10,7 @@ from embedge.models.card import CARD_NAME, model_card
 from embedge.models.manifest import Manifest
 
 _LICENSE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
+_SOURCE_KEYS = ("what", "from", "license")
 _NOTICE_FILES = ("NOTICE", "NOTICE.txt", "NOTICE.md")
 
 
@@ -51,4 +52,6 @@ def _notice(manifest: Manifest) -> str:
 
 
 def _source_line(source: Mapping[str, str]) -> str:
-    return "- " + ", ".join(f"{key}: {value}" for key, value in source.items())
+    # A manifest that was read back has its keys in alphabetical order.
+    ordered = dict.fromkeys(key for key in (*_SOURCE_KEYS, *source) if key in source)
+    return "- " + ", ".join(f"{key}: {source[key]}" for key in ordered)
