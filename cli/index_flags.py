@@ -1,7 +1,7 @@
 """What the commands around the index share: which file, which collections, which model."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from embedge.cli import options
+from embedge.cli import SOME_FAILED, options
+from embedge.cli.interrupt import cancelling
 from embedge.cli.messages import say, show_warnings_as_lines
 from embedge.cli.options import (
     MODEL,
@@ -25,11 +26,14 @@ from embedge.cli.options import (
     Yes,
     option,
 )
+from embedge.cli.progress_bar import progress_form, show_progress
 from embedge.cli.values import one_of
 from embedge.models.space import VARIANT_ALIASES
 
 if TYPE_CHECKING:
-    from embedge.runtime.index import Index, Plan
+    from embedge.runtime.cancel import CancelToken
+    from embedge.runtime.index import Index, Plan, UpdateReport
+    from embedge.runtime.progress import ProgressCallback
 
 INDEX = "Index"
 
@@ -128,6 +132,31 @@ def the_index(
     )
     with index:
         yield index
+
+
+@contextmanager
+def index_run(
+    flags: IndexFlags, model: IndexModelFlags
+) -> "Iterator[tuple[Index, ProgressCallback | None, CancelToken]]":
+    """Open the index for work that takes a while: it shows progress, and a signal cancels it."""
+    from embedge.runtime.cancel import CancelToken
+
+    form = progress_form(flags.progress, quiet=flags.quiet)
+    cancel = CancelToken()
+    with (
+        the_index(flags, model) as opened,
+        show_progress(form, no_color=flags.no_color) as callback,
+        cancelling(cancel),
+    ):
+        yield opened, callback, cancel
+
+
+def exit_if_files_failed(reports: "Sequence[UpdateReport]", index: IndexFlags) -> None:
+    """End the command with its own exit code where a run could not read some files."""
+    if any(report.errors for report in reports):
+        if not index.quiet:
+            say("some files could not be read; see `embed index status --errors`")
+        raise typer.Exit(SOME_FAILED)
 
 
 def asks(consent: ConsentFlags) -> "Callable[[Plan], bool] | Literal[True] | None":

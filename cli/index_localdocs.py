@@ -4,29 +4,25 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
-
-from embedge.cli import SOME_FAILED
-from embedge.cli.index_flags import ConsentFlags, IndexFlags, IndexModelFlags, asks, the_index
-from embedge.cli.interrupt import cancelling
+from embedge.cli.index_flags import (
+    ConsentFlags,
+    IndexFlags,
+    IndexModelFlags,
+    asks,
+    exit_if_files_failed,
+    index_run,
+    the_index,
+)
 from embedge.cli.messages import say
-from embedge.cli.progress_bar import progress_form, show_progress
 
 
 def import_localdocs_command(
     file: Path, model: IndexModelFlags, consent: ConsentFlags, index: IndexFlags
 ) -> None:
     """Take over folders and collections; read and embed what can be reached."""
-    from embedge.runtime.cancel import CancelToken
     from embedge.runtime.index.localdocs_import import import_localdocs
 
-    form = progress_form(index.progress, quiet=index.quiet)
-    cancel = CancelToken()
-    with (
-        the_index(index, model) as opened,
-        show_progress(form, no_color=index.no_color) as callback,
-        cancelling(cancel),
-    ):
+    with index_run(index, model) as (opened, callback, cancel):
         done = import_localdocs(
             opened,
             file.expanduser().absolute(),
@@ -48,10 +44,7 @@ def import_localdocs_command(
             say(f"warning: {folder} cannot be reached; its passages came from LocalDocs")
         for warning in update.warnings:
             say(f"warning: {warning}")
-    if update.errors:
-        if not index.quiet:
-            say("some files could not be read; see `embed index status --errors`")
-        raise typer.Exit(SOME_FAILED)
+    exit_if_files_failed([update], index)
 
 
 def export_localdocs_command(folder: Path, vectors: str, index: IndexFlags) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedge.cli import SOME_FAILED
 from embedge.cli.flag_groups import with_flags
 from embedge.cli.index_flags import (
     INDEX,
@@ -18,6 +17,8 @@ from embedge.cli.index_flags import (
     IndexFlags,
     IndexModelFlags,
     asks,
+    exit_if_files_failed,
+    index_run,
     the_index,
 )
 from embedge.cli.interrupt import cancelling
@@ -141,17 +142,9 @@ def update_command(
     Nothing is embedded twice: not what moved, was renamed, or comes back with a drive. A drive
     that is away deletes nothing.
     """
-    from embedge.runtime.cancel import CancelToken
-
     if update.to is not None and "model" in model.given:
         raise InvalidOption("--to and --model both name a model; give --to alone")
-    form = progress_form(index.progress, quiet=index.quiet)
-    cancel = CancelToken()
-    with (
-        the_index(index, model) as opened,
-        show_progress(form, no_color=index.no_color) as callback,
-        cancelling(cancel),
-    ):
+    with index_run(index, model) as (opened, callback, cancel):
         report = opened.update(
             which.collection or None,
             to=update.to,
@@ -176,15 +169,8 @@ def plan_command(
 ) -> None:
     """Say what an update would do: files, passages, tokens, time and bytes; write nothing."""
     from embedge.cli.index_tables import plan_lines
-    from embedge.runtime.cancel import CancelToken
 
-    form = progress_form(index.progress, quiet=index.quiet)
-    cancel = CancelToken()
-    with (
-        the_index(index, model) as opened,
-        show_progress(form, no_color=index.no_color) as callback,
-        cancelling(cancel),
-    ):
+    with index_run(index, model) as (opened, callback, cancel):
         plan = opened.plan(
             which.collection or None,
             to=move.to,
@@ -231,7 +217,4 @@ def _finish(reports: "Sequence[UpdateReport]", index: IndexFlags) -> None:
                 say(f"warning: {warning}")
         if not index.json:
             print(report_line(report))
-    if any(report.errors for report in reports):
-        if not index.quiet:
-            say("some files could not be read; see `embed index status --errors`")
-        raise typer.Exit(SOME_FAILED)
+    exit_if_files_failed(reports, index)

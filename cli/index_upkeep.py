@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from embedge.cli.flag_groups import with_flags
-from embedge.cli.index_flags import INDEX, IndexFlags, IndexModelFlags, the_index
-from embedge.cli.interrupt import cancelling
+from embedge.cli.index_flags import INDEX, IndexFlags, IndexModelFlags, index_run, the_index
 from embedge.cli.options import DryRun, option
 from embedge.cli.plain_help import PlainCommand
-from embedge.cli.progress_bar import progress_form, show_progress
 from embedge.models.errors import IndexDamaged, InvalidOption
 
 _DAYS = {"s": 1 / 86_400, "m": 1 / 1_440, "h": 1 / 24, "d": 1.0, "w": 7.0}
@@ -49,15 +47,7 @@ def verify_command(
     index: IndexFlags,
 ) -> None:
     """Check the index: SQLite's own tests, the full text, our hashes; exit 6 on a problem."""
-    from embedge.runtime.cancel import CancelToken
-
-    form = progress_form(index.progress, quiet=index.quiet)
-    cancel = CancelToken()
-    with (
-        the_index(index, model) as opened,
-        show_progress(form, no_color=index.no_color) as callback,
-        cancelling(cancel),
-    ):
+    with index_run(index, model) as (opened, callback, cancel):
         report = opened.verify(deep=deep, progress=callback, cancel=cancel)
         path = opened.path
     if index.json:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedge.cli.flag_groups import with_flags
-from embedge.cli.index_flags import INDEX, CollectionFlags, IndexFlags, IndexModelFlags, the_index
-from embedge.cli.interrupt import cancelling
+from embedge.cli.index_flags import INDEX, CollectionFlags, IndexFlags, IndexModelFlags, index_run
 from embedge.cli.messages import say
 from embedge.cli.options import option
 from embedge.cli.plain_help import PlainCommand
-from embedge.cli.progress_bar import progress_form, show_progress
 from embedge.models.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -53,19 +51,12 @@ def watch_command(
     With the extra [watch] the system tells about changes; without it, and on network drives,
     folders are looked at every minute. Runs at low priority, with half the threads on a battery.
     """
-    from embedge.runtime.cancel import CancelToken
     from embedge.runtime.index.watching import watch
     from embedge.runtime.power import lower_priority
 
     interval_s, debounce_s = seconds(interval, "--interval"), seconds(debounce, "--debounce")
-    form = progress_form(index.progress, quiet=index.quiet)
-    cancel = CancelToken()
     lower_priority()
-    with (
-        the_index(index, _gently(model)) as opened,
-        show_progress(form, no_color=index.no_color) as callback,
-        cancelling(cancel),
-    ):
+    with index_run(index, _gently(model)) as (opened, callback, cancel):
         watch(
             opened,
             collections=which.collection or None,
