@@ -150,11 +150,11 @@ def open_embedder(flags: ModelFlags, run: SayFlags) -> "Embedder":
 
 
 def _warn_if_untrained(embedder: "Embedder") -> None:
-    from embedge.models.quality_record import what_a_cut_costs
-
     manifest = embedder.loaded.bundle.manifest
     trained = manifest.matryoshka
     if trained and embedder.dim not in trained:
+        from embedge.models.quality_record import what_a_cut_costs
+
         sizes = ", ".join(map(str, trained))
         measured = what_a_cut_costs(manifest, embedder.variant, embedder.dim)
         around = f" (measured around it: {measured})" if measured else ""
