@@ -28,31 +28,36 @@ _TOLERANCE = 2.0**-9
 _HALF_STEP = 2.0**-24  # spacing of the smallest half-precision values
 
 
-def four_bit_blocks(table: Float32) -> tuple[UInt8, Float16] | None:
-    """Find the 4-bit form of rows that have one.
-
-    A row of width w is stored as w / 2 bytes: column j in the low bits of byte j, column
-    j + w / 2 in its high bits, each as code + 8.
+def four_bit_scales(table: Float32) -> Float16 | None:
+    """Find the scale of every block of rows that have a 4-bit form.
 
     Args:
         table: (rows, width); width is a multiple of 64.
 
     Returns:
-        Bytes (rows, width / 2) and scales (rows, width / 32), or None where a value is further
-        than 2^-9 of its block's largest from the nearest code.
+        Scales (rows, width / 32), or None where a value is further than 2^-9 of its block's largest
+        from the nearest code.
     """
-    rows, width = table.shape
-    blocks = table.reshape(rows, width // BLOCK, BLOCK)
+    blocks = _blocks(table)
     scale = _scales(blocks)
     codes = np.rint(_ratio(blocks, scale))
     error = np.abs(codes * scale.astype(np.float32)[..., None] - blocks)
     largest = np.abs(blocks).max(axis=-1, keepdims=True)
-    if (error > _TOLERANCE * largest + _HALF_STEP).any():
-        return None
+    return None if (error > _TOLERANCE * largest + _HALF_STEP).any() else scale
+
+
+def four_bit_codes(table: Float32, scale: Float16) -> UInt8:
+    """Return the codes of rows whose scales `four_bit_scales` found, as bytes (rows, width / 2).
+
+    Column j lies in the low bits of byte j, column j + width / 2 in its high bits, each as
+    code + 8.
+    """
+    rows, width = table.shape
+    codes = np.rint(_ratio(_blocks(table), scale))
     flat = (codes.reshape(rows, width) + _ZERO).astype(np.uint8)
     low, high = flat[:, : width // 2], flat[:, width // 2 :]
     packed: UInt8 = low | np.left_shift(high, 4, dtype=np.uint8)
-    return packed, scale
+    return packed
 
 
 def int4_embedding(model: ir.Model) -> list[str]:
@@ -69,12 +74,32 @@ def int4_embedding(model: ir.Model) -> list[str]:
     for gather in word_gathers(model.graph):
         table = constant_of(gather)
         width = int(table.shape[1])  # type: ignore[arg-type]  # constants have fixed shapes
-        if width % (2 * BLOCK) or not _has_four_bit_blocks(table):
-            continue
-        names.append(str(table.name))
-        _replace(edit, gather, table)
+        scale = None if width % (2 * BLOCK) else _table_scales(table)
+        if scale is not None:
+            names.append(str(table.name))
+            _replace(edit, gather, table, scale)
     edit.finish()
     return names
+
+
+def _table_scales(table: ir.TensorProtocol) -> Float16 | None:
+    """Return the scales of a table, or None at the first rows that have none.
+
+    Finding them is the slow part, so they are kept, at 1/64 of the table's bytes; codes are made
+    from them while they are written.
+    """
+    parts = []
+    for block in row_blocks(table.numpy()):
+        scale = four_bit_scales(block)
+        if scale is None:
+            return None
+        parts.append(scale)
+    return np.concatenate(parts)
+
+
+def _blocks(table: Float32) -> Float32:
+    rows, width = table.shape
+    return table.reshape(rows, width // BLOCK, BLOCK)
 
 
 def _scales(blocks: Float32) -> Float16:
@@ -104,28 +129,17 @@ def _ratio(blocks: Float32, scale: NDArray[np.floating]) -> Float32:
     return ratio
 
 
-def _has_four_bit_blocks(table: ir.TensorProtocol) -> bool:
-    return all(four_bit_blocks(block) is not None for block in row_blocks(table.numpy()))
-
-
-def _replace(edit: GraphEdit, gather: ir.Node, table: ir.TensorProtocol) -> None:
+def _replace(edit: GraphEdit, gather: ir.Node, table: ir.TensorProtocol, scale: Float16) -> None:
     name, index, output = str(table.name), gather.inputs[1], gather.outputs[0]
     rows, width = (int(size) for size in table.shape)  # type: ignore[arg-type]  # constants have fixed shapes
 
-    def forms() -> Iterator[tuple[UInt8, Float16]]:
+    def codes() -> Iterator[UInt8]:
+        start = 0
         for block in row_blocks(table.numpy()):
-            form = four_bit_blocks(block)
-            assert form is not None
-            yield form
+            yield four_bit_codes(block, scale[start : start + len(block)])
+            start += len(block)
 
-    packed = BlockTensor(
-        lambda: (codes for codes, _ in forms()),
-        ir.DataType.UINT8, (rows, width // 2), name=f"{name}.int4",
-    )  # fmt: skip
-    scales = BlockTensor(
-        lambda: (scale for _, scale in forms()),
-        ir.DataType.FLOAT16, (rows, width // BLOCK), name=f"{name}.int4_scale",
-    )  # fmt: skip
+    packed = BlockTensor(codes, ir.DataType.UINT8, (rows, width // 2), name=f"{name}.int4")
     x = edit.op(
         "Gather", [edit.lazy_constant(f"{name}.int4", packed), index], f"{name}.bytes", axis=0
     )
@@ -142,9 +156,8 @@ def _replace(edit: GraphEdit, gather: ir.Node, table: ir.TensorProtocol) -> None
     blocks = edit.constant(f"{name}.block_shape", np.array([-1, width // BLOCK, BLOCK], np.int64))
     x = edit.op("Reshape", [x, blocks], f"{name}.blocks")  # (tokens, blocks, 32)
     step = edit.op(
-        "Gather", [edit.lazy_constant(f"{name}.int4_scale", scales), index], f"{name}.half_steps",
-        axis=0,
-    )  # fmt: skip
+        "Gather", [edit.constant(f"{name}.int4_scale", scale), index], f"{name}.half_steps", axis=0
+    )
     step = edit.op("Cast", [step], f"{name}.block_steps", to=int(ir.DataType.FLOAT))
     per_block = edit.constant(f"{name}.step_shape", np.array([-1, width // BLOCK, 1], np.int64))
     step = edit.op("Reshape", [step, per_block], f"{name}.steps")

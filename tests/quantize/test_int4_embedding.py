@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedge.export import export_checkpoint
 from embedge.models.graph_file import read_graph
 from embedge.quantize import quantize_bundle
-from embedge.quantize.int4_embedding import four_bit_blocks, int4_embedding
+from embedge.quantize.int4_embedding import four_bit_codes, four_bit_scales, int4_embedding
 
 WORDS = "embeddings.word_embeddings.weight"
 
@@ -44,9 +44,10 @@ def test_rows_of_four_bits_are_recovered_after_rounding_to_half_precision(
     rows: int, width: int, seed: int
 ) -> None:
     values = four_bit_rows(rows, width, seed)
-    form = four_bit_blocks(values.astype(np.float16).astype(np.float32))
-    assert form is not None
-    packed, scale = form
+    table = values.astype(np.float16).astype(np.float32)
+    scale = four_bit_scales(table)
+    assert scale is not None
+    packed = four_bit_codes(table, scale)
     assert packed.shape == (rows, width // 2)
     assert scale.shape == (rows, width // 32)
     largest = np.abs(values).max(initial=1e-6)
@@ -56,7 +57,7 @@ def test_rows_of_four_bits_are_recovered_after_rounding_to_half_precision(
 def test_ordinary_rows_are_not_mistaken_for_four_bit_rows() -> None:
     values = four_bit_rows(50, 64, 3)
     values[49] = np.random.default_rng(1).standard_normal(64)
-    assert four_bit_blocks(values) is None
+    assert four_bit_scales(values) is None
 
 
 @pytest.fixture(scope="module", params=["ort", "standard"])
