@@ -5,12 +5,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from embedge.models.manifest import Json as ManifestJson
+from embedge.models.manifest import Json
 from embedge.runtime.quality.bootstrap import CONFIDENCE, RESAMPLES, interval
 from embedge.runtime.quality.evaluate import Evaluation
 from embedge.runtime.quality.task import KINDS, MAIN_MEASURE, Kind, Outcome, Task
-
-Json = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def difference(outcome: Outcome, reference: Outcome) -> tuple[float, float, floa
     return outcome.measures[main] - reference.measures[main], low, high
 
 
-def recorded_scores(evaluation: Evaluation) -> dict[str, ManifestJson]:
+def recorded_scores(evaluation: Evaluation) -> dict[str, Json]:
     """Return averages per group in the form that a bundle's manifest keeps, in points."""
     return {
         row.name: {
@@ -82,8 +80,8 @@ def recorded_scores(evaluation: Evaluation) -> dict[str, ManifestJson]:
     }
 
 
-def _points(evaluation: Evaluation, row: Row) -> dict[str, ManifestJson]:
-    points: dict[str, dict[str, ManifestJson]] = {}
+def _points(evaluation: Evaluation, row: Row) -> dict[str, Json]:
+    points: dict[str, dict[str, Json]] = {}
     for column, outcome in zip(evaluation.configurations, row.outcomes, strict=True):
         if outcome is not None:
             value = round(100 * next(iter(outcome.measures.values())), 2)
@@ -160,7 +158,7 @@ def _legend(evaluation: Evaluation) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
-def as_json(evaluation: Evaluation, context: Mapping[str, object]) -> Json:
+def as_json(evaluation: Evaluation, context: Mapping[str, object]) -> dict[str, object]:
     """Return the report as JSON values: measures from 0 to 1, nothing rounded.
 
     Args:
@@ -186,18 +184,18 @@ def as_json(evaluation: Evaluation, context: Mapping[str, object]) -> Json:
     }
 
 
-def _row(row: Row) -> Json:
+def _row(row: Row) -> dict[str, object]:
     return {"name": row.name, "kind": row.kind, "scores": list(_scores(row.outcomes))}
 
 
-def _scores(outcomes: Sequence[Outcome | None]) -> Iterator[Json | None]:
+def _scores(outcomes: Sequence[Outcome | None]) -> Iterator[dict[str, object] | None]:
     reference = outcomes[0]
     for i, outcome in enumerate(outcomes):
         if outcome is None:
             yield None
             continue
         low, high = interval(outcome.samples)
-        score: Json = {
+        score: dict[str, object] = {
             "items": outcome.n_items,
             "measures": dict(outcome.measures),
             "interval": [low, high],
