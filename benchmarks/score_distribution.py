@@ -16,34 +16,23 @@ import numpy as np
 from machine import describe
 
 from embedge import Embedder
+from embedge.runtime.quality.beir import beir_task
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 UNRELATED_PER_QUERY = 20
 
 
-def read_task(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[str, set[str]]]:
-    """Documents, queries, and the documents that answer each query."""
-    texts: list[dict[str, str]] = []
-    for name in ("corpus.jsonl", "queries.jsonl"):
-        with (folder / name).open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file if line.strip()]
-        texts.append(
-            {row["_id"]: f"{row.get('title') or ''} {row['text']}".strip() for row in rows}
-        )
-    relevant: dict[str, set[str]] = {}
-    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        query, document, grade = line.split("\t")
-        if int(grade) > 0:
-            relevant.setdefault(query, set()).add(document)
-    return texts[0], texts[1], relevant
-
-
 def scores(folder: Path, embedder: Embedder) -> tuple[list[float], list[float]]:
     """Cosines of related and of unrelated pairs of one task."""
-    documents, queries, relevant = read_task(folder)
+    task = beir_task(folder, folder.name, folder.name, ())
+    documents, queries = dict(task.corpus()), task.queries()
+    relevant = {
+        query: {document for document, grade in judged.items() if grade > 0}
+        for query, judged in task.qrels().items()
+    }
     names = sorted(documents)
     passages = embedder.encode_document([documents[name] for name in names])
-    asked = sorted(set(queries) & set(relevant))
+    asked = sorted(query for query in queries if relevant.get(query))
     questions = embedder.encode_query([queries[name] for name in asked])
     cosines = questions @ passages.T
     draw = random.Random(1)
