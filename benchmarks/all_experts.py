@@ -22,7 +22,7 @@ from embedge.models.config import EncoderConfig
 class EveryExpertWeights(moe.ExpertWeights):
     """All experts on all tokens, times gate weights that are zero for those not chosen."""
 
-    def forward(self, op: OpBuilder, h: Value, gate: Value) -> Value:  # type: ignore[override]
+    def forward(self, op: OpBuilder, h: Value, gate: Value) -> Value:  # type: ignore[override]  # gates, not slots
         """H (tokens, hidden), gate (tokens, experts) -> (tokens, hidden)."""
         total: Value | None = None
         for e, (w1, w2) in enumerate(zip(self.w1(op), self.w2(op), strict=True)):

@@ -232,8 +232,7 @@ def _place_of(node: ir.Node) -> str | None:
     for reader in node.outputs[0].consumers():
         biases += reader.inputs if reader.op_type == "Add" else ()
     for bias in biases:
-        name = None if bias is None else str(bias.name)
-        if name and bias.is_initializer() and name.endswith(".bias"):  # type: ignore[union-attr]  # None has no name
-            return f"{name.removesuffix('.bias')}.weight"
+        if bias is not None and bias.is_initializer() and str(bias.name).endswith(".bias"):
+            return f"{str(bias.name).removesuffix('.bias')}.weight"
     path = (node.name or "").strip("/").split("/")
     return ".".join([*path[:-1], "weight"]) if len(path) > 1 else None
