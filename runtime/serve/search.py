@@ -51,8 +51,8 @@ class Searcher:
         explain: bool = False,
     ) -> list[Hit]:
         """Find passages; arguments, result and errors as `Index.search`."""
-        index = self._own or self._shared
-        try:
+
+        def ask(index: Index) -> list[Hit]:
             return index.search(
                 query,
                 limit=limit,
@@ -62,19 +62,13 @@ class Searcher:
                 path=path,
                 explain=explain,
             )
-        except SpaceMismatch:
-            if index is self._own:
-                raise
-            self._open_own()
-        return self.search(
-            query,
-            limit=limit,
-            mode=mode,
-            collections=collections,
-            min_score=min_score,
-            path=path,
-            explain=explain,
-        )
+
+        if self._own is None:
+            try:
+                return ask(self._shared)
+            except SpaceMismatch:
+                pass
+        return ask(self._open_own())
 
     def close(self) -> None:
         """Close the index and the models that it opened itself."""
@@ -82,7 +76,7 @@ class Searcher:
         if self._own is not None:
             self._own.close()
 
-    def _open_own(self) -> None:
+    def _open_own(self) -> Index:
         with self._lock:
             if self._own is None:
                 self._own = open_index(
@@ -91,3 +85,4 @@ class Searcher:
                     threads=self._threads,
                     cache_dir=self._cache_dir,
                 )
+            return self._own
