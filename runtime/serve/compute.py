@@ -13,7 +13,7 @@ from collections.abc import Callable
 from embedge.models.errors import BackendError, EmbedgeError, Overloaded
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.serve.batch_queue import BatchQueue, Window
-from embedge.runtime.serve.failures import Unavailable
+from embedge.runtime.serve.failures import stopping
 from embedge.runtime.serve.job import Encoder, Job
 
 # One turn of a request at the tokenizer.
@@ -86,11 +86,6 @@ class Compute:
         with self._changed:
             return self._queue.tokens + sum(self._raw_tokens.values())
 
-    @property
-    def tokens_per_s(self) -> float | None:
-        """The smoothed rate of the graph, None before the first batch."""
-        return self._rate
-
     def submit(self, job: Job) -> None:
         """Queue a job.
 
@@ -100,7 +95,7 @@ class Compute:
         """
         with self._changed:
             if self._is_stopped:
-                raise _stopping()
+                raise stopping()
             wait = self._expected_wait()
             if len(self._jobs) >= self._max_jobs or (self._jobs and wait > self._max_wait_s):
                 seconds = min(_LONGEST_RETRY_S, max(1, math.ceil(wait)))
@@ -235,15 +230,11 @@ class Compute:
             if self._on_batch is not None:
                 self._on_batch(len(batch), tokens)
         for job in list(self._jobs):
-            self._end(job, _stopping())
+            self._end(job, stopping())
 
     def _measure(self, tokens: int, seconds: float) -> None:
         rate = tokens / max(seconds, 1e-9)
         self._rate = rate if self._rate is None else self._rate + _SMOOTHING * (rate - self._rate)
-
-
-def _stopping() -> Unavailable:
-    return Unavailable("the server stops; try again when it has started")
 
 
 def _fault(where: str, error: Exception) -> BackendError:

@@ -76,6 +76,11 @@ class Unavailable(EmbedgeError):
         self.retry_after = retry_after
 
 
+def stopping() -> Unavailable:
+    """Return the refusal of a server that ends."""
+    return Unavailable("the server stops; try again when it has started")
+
+
 _TEI_TYPES = {
     401: "Unauthorized",
     403: "Forbidden",

@@ -11,16 +11,11 @@ import time
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embedge.runtime.serve.failures import (
-    Dialect,
-    RequestError,
-    body_of,
-    headers_of,
-    status_of,
-)
+from embedge.runtime.serve.endpoint import failure
+from embedge.runtime.serve.failures import Dialect, RequestError
 from embedge.runtime.serve.metrics import Metrics
 from embedge.runtime.serve.options import ServeOptions
 
@@ -92,9 +87,7 @@ class Guard:
                 return Response(status_code=204)
             self._check_key(scope, headers)
         except RequestError as error:
-            dialect = dialect_of(scope["path"])
-            status = status_of(error, dialect)
-            return JSONResponse(body_of(error, status, dialect), status, headers=headers_of(error))
+            return failure(error, dialect_of(scope["path"]))
         return None
 
     def _check_host(self, scope: Scope, headers: Headers) -> None:

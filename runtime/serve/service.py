@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedge.models.errors import EmbedgeError
 from embedge.runtime.embedder import Embedder
 from embedge.runtime.long_text import LongText
 from embedge.runtime.serve.compute import Compute
-from embedge.runtime.serve.failures import RequestError, Unavailable
+from embedge.runtime.serve.failures import RequestError, Unavailable, stopping
 from embedge.runtime.serve.job import Embeddings, Job, Work
 from embedge.runtime.serve.metrics import Metrics
 from embedge.runtime.serve.model_names import ModelNames
@@ -107,7 +106,7 @@ class Service:
             Unavailable: either.
         """
         if self._is_stopping:
-            raise Unavailable("the server stops; try again when it has started")
+            raise stopping()
         _ = self.embedder
 
     @property
@@ -234,8 +233,6 @@ class Service:
 
     def raise_failure(self) -> None:
         """Raise what kept the model from loading."""
-        if isinstance(self.failure, EmbedgeError):
-            raise self.failure
         if self.failure is not None:
             raise self.failure
 
