@@ -17,6 +17,7 @@ from embedge.models.errors import InputError, InvalidOption
 from embedge.runtime.index import Index
 from embedge.runtime.index.reading import shown_path
 from embedge.runtime.serve.indexed_files import find_indexed_file
+from embedge.runtime.serve.own_shapes import SEARCH_MODES, checked_mode
 
 if TYPE_CHECKING:
     from embedge.runtime.embedder import Embedder
@@ -66,7 +67,7 @@ TOOLS = (
         {
             "query": {"type": "string", "minLength": 1, "description": "Words or a question."},
             "limit": {"type": "integer", "minimum": 1, "maximum": _MOST_HITS, "default": 10},
-            "mode": {"enum": ["hybrid", "vector", "text"], "default": "hybrid"},
+            "mode": {"enum": list(SEARCH_MODES), "default": "hybrid"},
             "collections": {"type": "array", "items": {"type": "string"}},
             "path": {"type": "string", "description": "Only files that match, as *.md"},
             "min_score": {"type": "number", "description": "Least cosine of a hit."},
@@ -200,7 +201,7 @@ class McpTools:
         hits = self.index.search(
             query,
             limit=limit,
-            mode="vector" if mode == "vector" else "text" if mode == "text" else "hybrid",
+            mode=checked_mode(mode),
             collections=collections or None,
             path=path,
             min_score=min_score,
