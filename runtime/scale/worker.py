@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,8 @@ class ShardEmbedder:
         partial = part.with_name(f".{part.name}.{secrets.token_hex(6)}")
         try:
             with parquet.ParquetWriter(partial, self._schema) as writer:
-                for rows in _batches(self._rows(shard)):
+                left = self._rows(shard)
+                while rows := list(islice(left, _ROWS_PER_BATCH)):
                     writer.write_batch(record_batch(self._schema, rows))
                     counts += _count(rows)
                 counts = replace(counts, seconds=round(time.monotonic() - begun, 3))
@@ -176,17 +178,6 @@ def run_here(job: ScaleJob, shards: Iterable[Shard]) -> Iterator[ShardResult]:
     for shard in shards:
         worker = worker or ShardEmbedder(job)
         yield worker.embed(shard)
-
-
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) >= _ROWS_PER_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _count(rows: list[Row]) -> Counts:
