@@ -187,7 +187,7 @@ def serve_command(
         _serve_stdio(index, model, run)
         return
     import starlette  # noqa: F401  # absent: named with its extra, before anything starts
-    import uvicorn  # noqa: F401
+    import uvicorn  # noqa: F401  # as above
 
     from embedge.runtime.cancel import CancelToken
     from embedge.runtime.serve.logs import logs_on_stderr
