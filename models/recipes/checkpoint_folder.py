@@ -22,7 +22,10 @@ from embedge.models.recipes.network import (
 from embedge.models.recipes.provenance import PROMPTS, SIDE_FILE
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, POSITIONS
 
-_LINEAR = (("qkv", "attn.Wqkv"), ("out", "attn.out_proj"), ("norm1", "norm1"), ("norm2", "norm2"))
+LAYER_NAMES = (
+    ("qkv", "attn.Wqkv"), ("out", "attn.out_proj"), ("norm1", "norm1"), ("norm2", "norm2"),
+)  # fmt: skip
+"""Parts of a layer that have weight and bias: our name, the checkpoint's."""
 
 
 def named_tensors(student: Encoder) -> dict[str, torch.Tensor]:
@@ -40,7 +43,7 @@ def named_tensors(student: Encoder) -> dict[str, torch.Tensor]:
     }
     for i, layer in enumerate(student.layers):
         prefix = f"encoder.layers.{i}."
-        for own, name in _LINEAR:
+        for own, name in LAYER_NAMES:
             tensors[f"{prefix}{name}.weight"] = getattr(layer, own).weight
             tensors[f"{prefix}{name}.bias"] = getattr(layer, own).bias
         mlp = layer.mlp

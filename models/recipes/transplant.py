@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from embedge.models.errors import CheckpointError
+from embedge.models.recipes.checkpoint_folder import LAYER_NAMES
 from embedge.models.recipes.network import EXPERTS, Encoder, Experts, Layer
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS
 
 GATE_SUM = 0.28
 """Mean sum of the top-2 gate weights where logits have deviation 0.1 (`upcycle.Routing`)."""
-
-_LINEAR = (("qkv", "attn.Wqkv"), ("out", "attn.out_proj"), ("norm1", "norm1"), ("norm2", "norm2"))
 
 
 def read_student(folder: Path, rows: torch.Tensor, moe_layers: Sequence[int]) -> Encoder:
@@ -50,7 +49,7 @@ def read_student(folder: Path, rows: torch.Tensor, moe_layers: Sequence[int]) ->
 
 def _copy_layer(layer: Layer, t: dict[str, torch.Tensor], i: int) -> None:
     prefix = f"encoder.layers.{i}."
-    for own, name in _LINEAR:
+    for own, name in LAYER_NAMES:
         getattr(layer, own).weight.copy_(t[f"{prefix}{name}.weight"])
         getattr(layer, own).bias.copy_(t[f"{prefix}{name}.bias"])
     mlp = layer.mlp
