@@ -1,7 +1,6 @@
 """What a checkpoint's side file says: names, prompts, floors, and where everything comes from."""
 
 import json
-from collections import defaultdict
 from pathlib import Path
 
 from embedge.models.checkpoint import weights_sha256
@@ -80,13 +79,10 @@ def side_file(recipe: Recipe, pieces: int, start: Path | None) -> dict[str, obje
 
 
 def _text_entries(recipe: Recipe) -> list[Entry]:
-    by_licence: dict[str, list[str]] = defaultdict(list)
-    for name, source in SOURCES.items():
-        if name not in recipe.text.left_out:
-            by_licence[source.licence].append(name)
     return [
-        {"what": f"training text: {', '.join(names)}", "from": "docs/recipe.md", "license": licence}
-        for licence, names in by_licence.items()
+        {"what": f"training text: {name}", "from": source.home, "license": source.licence}
+        for name, source in SOURCES.items()
+        if name not in recipe.text.left_out
     ]
 
 
