@@ -7,13 +7,16 @@ from embedge.models.manifest import Json, Manifest
 
 CARD_NAME = "card.md"
 
+EVALUATION = "evaluation"
+"""Key below `measured` in the manifest: scores that `embed eval --record` wrote."""
+
 
 def model_card(manifest: Manifest) -> str:
     """Describe a bundle in Markdown; everything in it follows from the manifest."""
     parts = [_head(manifest), _prompts(manifest), _graphs(manifest), _inputs(manifest)]
     if "against_parent" in manifest.measured:
         parts.append(_measured(manifest))
-    if "evaluation" in manifest.measured:
+    if EVALUATION in manifest.measured:
         parts.append(_evaluation(manifest))
     if manifest.sources:
         parts.append(_sources(manifest))
@@ -91,7 +94,7 @@ def _measured(manifest: Manifest) -> str:
 
 def _evaluation(manifest: Manifest) -> str:
     """Averages per data set, as `embed eval --record` measured them on this bundle."""
-    groups = cast("Mapping[str, Mapping[str, Json]]", manifest.measured["evaluation"])
+    groups = cast("Mapping[str, Mapping[str, Json]]", manifest.measured[EVALUATION])
     columns: dict[tuple[str, str], None] = {}
     for group in groups.values():
         for variant, by_size in cast("Mapping[str, Mapping[str, Json]]", group["points"]).items():

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from embedge.models.bundle import Bundle, new_bundle
-from embedge.models.card import CARD_NAME, model_card
+from embedge.models.card import CARD_NAME, EVALUATION, model_card
 from embedge.models.manifest import MANIFEST_NAME, Json, Manifest
-
-EVALUATION = "evaluation"
-"""Key below `measured` in the manifest."""
 
 
 def copy_with_scores(bundle: Bundle, out: Path, scores: Mapping[str, Json]) -> Bundle:
