@@ -44,7 +44,7 @@ class WrongState(Exception):
 
 
 def run_time(command: Command) -> float:
-    """Seconds of an undisturbed run."""
+    """Run undisturbed to the end; return the seconds it took."""
     start = time.monotonic()
     subprocess.run(embed(command), check=True, capture_output=True)
     return time.monotonic() - start
@@ -64,7 +64,7 @@ def killed(command: Command, after: float) -> bool:
         process.send_signal(signal.SIGKILL)
         process.wait()
         return True
-    if process.returncode not in (0,):
+    if process.returncode != 0:
         raise WrongState(f"{command} ended by itself with {process.returncode}")
     return False
 
@@ -122,7 +122,7 @@ def resume_loop(folder: Path, files: Command, kills: int, draw: random.Random) -
             check_file(out, expected)
             Path(f"{out}.manifest.json").unlink()
             whole += 1
-    subprocess.run(embed(command), check=True, capture_output=True)
+    run_time(command)
     if check_file(out, expected) != "whole":
         raise WrongState("resume left nothing")
     print(f"files --resume: {done} kills, {whole + 1} files finished, each equal", flush=True)
@@ -154,9 +154,7 @@ def main() -> None:
             folder / "checkpoint", config, checkpoints.random_tensors(config), side_file=side
         )
         fp32, out = folder / "fp32", folder / "out"
-        subprocess.run(
-            embed(["export", str(checkpoint), str(fp32)]), check=True, capture_output=True
-        )
+        run_time(["export", str(checkpoint), str(fp32)])
         texts = write_texts(folder / "texts", 60, draw)
         lines = folder / "vectors.jsonl"
         files = ["files", str(texts), "-m", str(fp32)]
