@@ -26,8 +26,8 @@ from embedge.models.errors import EmbedgeError, InvalidOption
 from embedge.runtime.index.results import MODES, CollectionStatus, Hit, IndexStatus, Mode
 from embedge.runtime.serve.indexed_files import find_indexed_file
 from embedge.runtime.serve.marks import find_marks
+from embedge.runtime.serve.options import LOCAL_HOSTS
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 MAX_QUERY = 2_000
 MAX_HITS = 100
 

@@ -10,9 +10,9 @@ import uvicorn
 from embedge.models.errors import InvalidOption
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.index import Index
-from embedge.runtime.serve.browse import LOCAL_HOSTS, browse_app
+from embedge.runtime.serve.browse import browse_app
 from embedge.runtime.serve.listening import address_of, open_socket
-from embedge.runtime.serve.options import ServeOptions
+from embedge.runtime.serve.options import LOCAL_HOSTS, ServeOptions
 
 _STOP_S = 2
 

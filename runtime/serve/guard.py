@@ -17,11 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from embedge.runtime.serve.endpoint import failure
 from embedge.runtime.serve.failures import Dialect, RequestError
 from embedge.runtime.serve.metrics import Metrics
-from embedge.runtime.serve.options import ServeOptions
+from embedge.runtime.serve.options import LOCAL_HOSTS, ServeOptions
 
 access = logging.getLogger("embedge.access")
 
-_ALWAYS_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TEI_PATHS = ("/", "/embed", "/similarity", "/tokenize", "/decode", "/info")
 _METHODS = "GET, POST, OPTIONS"
 _CORS_HEADERS = "Authorization, Content-Type"
@@ -53,7 +52,7 @@ class Guard:
         self._routes = routes
         self._open_paths = open_paths
         named = [options.host, *options.allowed_hosts]
-        self._hosts = {*_ALWAYS_HOSTS, *(_bracketed(name.lower()) for name in named)}
+        self._hosts = {*LOCAL_HOSTS, *(_bracketed(name.lower()) for name in named)}
         self._key = None if options.api_key is None else options.api_key.encode("ascii")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

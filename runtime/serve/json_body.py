@@ -7,6 +7,8 @@ from typing import NoReturn, cast
 from embedge.runtime.serve.failures import BadField, RequestError
 
 MAX_DEPTH = 32
+MAX_DIM = 1 << 20
+"""Beyond this a length of vectors is refused before any model is asked."""
 
 
 def decode(body: bytes) -> object:

@@ -11,10 +11,9 @@ from embedge.models.manifest import MANIFEST_NAME
 from embedge.runtime.serve.endpoint import Exchange, Hub, get, post
 from embedge.runtime.serve.failures import BadField, Dialect
 from embedge.runtime.serve.job import Embeddings
+from embedge.runtime.serve.json_body import MAX_DIM
 from embedge.runtime.serve.service import Call
 from embedge.runtime.serve.vector_text import arrays
-
-_MAX_DIM = 1 << 20
 
 
 def routes(hub: Hub) -> list[Route]:
@@ -35,7 +34,7 @@ async def _embed(exchange: Exchange) -> Response:
     model = fields.required_text("model")
     model_task = exchange.hub.service.names.task_of(model)
     truncate = fields.flag("truncate")
-    dim = fields.integer("dimensions", 0, _MAX_DIM)
+    dim = fields.integer("dimensions", 0, MAX_DIM)
     fields.nested("options")
     texts = _texts(exchange)
     answer: dict[str, object] = {"model": model}

@@ -9,12 +9,11 @@ from starlette.routing import Route
 from embedge.runtime.serve.endpoint import Exchange, Hub, get, post
 from embedge.runtime.serve.failures import BadField, Dialect, EmptyInput
 from embedge.runtime.serve.job import Embeddings
-from embedge.runtime.serve.json_body import id_list, whole_number
+from embedge.runtime.serve.json_body import MAX_DIM, id_list, whole_number
 from embedge.runtime.serve.service import Call
 from embedge.runtime.serve.vector_text import arrays, base64_strings
 
 _ENCODINGS = ("float", "base64")
-_MAX_DIM = 1 << 20
 _COMPACT = (",", ":")
 
 
@@ -41,7 +40,7 @@ async def _embeddings(exchange: Exchange) -> Response:
             ids=ids,
             task=fields.text("task"),
             model_task=model_task,
-            dim=fields.integer("dimensions", 1, _MAX_DIM),
+            dim=fields.integer("dimensions", 1, MAX_DIM),
             long_text=exchange.hub.options.long_text,
         )
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedge.models.space import TASKS
+from embedge.runtime.serve.json_body import MAX_DIM
 from embedge.runtime.serve.own_shapes import KINDS, MAX_HITS, SEARCH_MODES
 
 Schema = dict[str, Any]
@@ -13,7 +14,7 @@ Schema = dict[str, Any]
 class Limits:
     """What the model allows; without a model, what any model may allow."""
 
-    dim: int = 1 << 20
+    dim: int = MAX_DIM
     vocabulary: int = 1 << 31
     least_tokens: int = 16
     max_tokens: int = 1 << 20

@@ -11,6 +11,9 @@ from embedge.runtime.long_text import LONG_TEXT, LongText
 DEFAULT_PORT = 8017
 """Not taken by Ollama, GPT4All, llama.cpp, Infinity or TEI."""
 
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+"""Names of this machine in a Host header, without port."""
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

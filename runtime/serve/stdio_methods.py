@@ -14,7 +14,7 @@ from embedge.runtime.number_text import json_array
 from embedge.runtime.progress import ProgressCallback
 from embedge.runtime.serve.chunk_call import chunk_fields
 from embedge.runtime.serve.failures import BadField
-from embedge.runtime.serve.json_body import Fields
+from embedge.runtime.serve.json_body import MAX_DIM, Fields
 from embedge.runtime.serve.own_shapes import MAX_HITS, SEARCH_MODES, checked_mode
 from embedge.runtime.serve.vector_text import base64_strings
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from embedge.runtime.serve.search import Searcher
 
 _LONG_TEXT = ("mean", "truncate", "error")
-_MAX_DIM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Methods:
         result = self._embedder.encode(
             _texts(fields),
             task=fields.text("task"),
-            dim=fields.integer("dim", 1, _MAX_DIM),
+            dim=fields.integer("dim", 1, MAX_DIM),
             long_text=cast("LongText", long_text),
             progress=call.progress,
             cancel=call.cancel,

@@ -8,11 +8,10 @@ from starlette.routing import Route
 
 from embedge.runtime.serve.endpoint import Exchange, Hub, get, post, require
 from embedge.runtime.serve.failures import BadField, Dialect, EmptyInput
-from embedge.runtime.serve.json_body import Fields, id_list
+from embedge.runtime.serve.json_body import MAX_DIM, Fields, id_list
 from embedge.runtime.serve.service import Call
 from embedge.runtime.serve.vector_text import arrays
 
-_MAX_DIM = 1 << 20
 _DIRECTIONS = ("right", "left", "Right", "Left")
 
 
@@ -41,7 +40,7 @@ async def _embed(exchange: Exchange) -> Response:
     normalize = fields.flag("normalize")
     call = Call(
         texts=texts,
-        dim=fields.integer("dimensions", 1, _MAX_DIM),
+        dim=fields.integer("dimensions", 1, MAX_DIM),
         normalize=normalize is not False,
     )
     call = _treated(call, exchange, fields)
