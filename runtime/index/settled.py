@@ -14,21 +14,21 @@ from embedge.runtime.index.targets import Target
 
 def is_settled(connection: sqlite3.Connection, collection: CollectionRow, target: Target) -> bool:
     """Tell whether nothing that could be pending has changed since the last complete run."""
-    return read_meta(connection, _key(collection)) == _state(connection, collection, target)
+    return read_meta(connection, _key(collection.id)) == _state(connection, collection, target)
 
 
 def settle(connection: sqlite3.Connection, collection: CollectionRow, target: Target) -> None:
     """Note that nothing is pending; within a transaction."""
-    write_meta(connection, _key(collection), _state(connection, collection, target))
+    write_meta(connection, _key(collection.id), _state(connection, collection, target))
 
 
 def forget_settled(connection: sqlite3.Connection, collection_id: int) -> None:
     """Drop the note of a collection that is removed: its id may come again."""
-    write_meta(connection, f"settled:{collection_id}", None)
+    write_meta(connection, _key(collection_id), None)
 
 
-def _key(collection: CollectionRow) -> str:
-    return f"settled:{collection.id}"
+def _key(collection_id: int) -> str:
+    return f"settled:{collection_id}"
 
 
 def _state(connection: sqlite3.Connection, collection: CollectionRow, target: Target) -> str:

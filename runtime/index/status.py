@@ -23,6 +23,7 @@ from embedge.runtime.index.rows import (
     roots_of,
 )
 from embedge.runtime.index.runs import last_run
+from embedge.runtime.index.settled import is_settled
 from embedge.runtime.index.space_models import SpaceModels
 from embedge.runtime.index.targets import current_target, remembered_bundle
 
@@ -90,6 +91,8 @@ def _collection(
     n_chunks = connection.execute(
         f"SELECT count(*) FROM {LIVE_CHUNKS} WHERE co.id = ?", (collection.id,)
     ).fetchone()[0]
+    is_known = is_settled(connection, collection, target)  # a watch asks at every look
+    n_pending = 0 if is_known else len(find_pending(connection, collection.id, target))
     return CollectionStatus(
         name=collection.name,
         model=space.model,
@@ -102,7 +105,7 @@ def _collection(
         files=files,
         reasons=reasons,
         chunks=int(n_chunks),
-        pending=len(find_pending(connection, collection.id, target)),
+        pending=n_pending,
         last_update_ms=collection.last_update_ms,
         model_available=problem is None,
         model_problem=problem,

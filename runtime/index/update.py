@@ -138,14 +138,15 @@ class _Update:
                     "UPDATE collections SET start_update_ms = ? WHERE id = ?",
                     (now_ms(), job.collection.id),
                 )
-        counts = [len(self._to_read(job)) for job in jobs]
+        lists = [self._to_read(job) for job in jobs]
+        counts = [len(files) for files in lists]
         spaces = ",".join(dict.fromkeys(job.target.space.fingerprint for job in jobs))
         meter = ProgressMeter(self._progress, space=spaces, files_total=sum(counts))
         with meter.running():
             done = []
             for number, job in enumerate(jobs):
                 # Asked again: an earlier collection of the same cut has read their common files.
-                files = self._to_read(job)
+                files = self._to_read(job) if number else lists[0]
                 meter.files_total = self._n_read + len(files) + sum(counts[number + 1 :])
                 if self._read_all(job, files, meter):
                     done.append(job)
@@ -221,11 +222,12 @@ class _Update:
     def _embed_all(self, jobs: Sequence[Job], meter: ProgressMeter) -> None:
         connection = self._connection
         unsettled = [job for job in jobs if not is_settled(connection, job.collection, job.target)]
-        totals = [len(self._pending(job)) for job in unsettled]
+        lists = [self._pending(job) for job in unsettled]
+        totals = [len(texts) for texts in lists]
         failed = []
         for number, job in enumerate(unsettled):
             # Asked again: collections of one space may have texts in common.
-            texts = self._pending(job)
+            texts = self._pending(job) if number else lists[0]
             meter.chunks_total = meter.chunks_done + len(texts) + sum(totals[number + 1 :])
             if texts and not self._embed(job, texts, meter):
                 failed.append(job)
