@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.models.errors import InputError
@@ -13,7 +12,7 @@ from embedge.runtime.cancel import CancelToken
 from embedge.runtime.extract import stop_reading
 from embedge.runtime.index.embedding import tokens_around
 from embedge.runtime.index.live import CHUNKER_OF_FILE
-from embedge.runtime.index.reading import Cutter, FileToRead, cut_file, shown_path, text_sha256
+from embedge.runtime.index.reading import Cutter, FileToRead, cut_file, text_sha256
 from embedge.runtime.index.results import CollectionPlan, Plan
 from embedge.runtime.index.rows import RootRow, Selection, roots_of
 from embedge.runtime.index.runs import read_rate
@@ -22,7 +21,6 @@ from embedge.runtime.index.space_models import SpaceModels
 from embedge.runtime.index.targets import remembered_bundle
 from embedge.runtime.index.update import Job
 from embedge.runtime.progress import ProgressCallback, ProgressMeter
-from embedge.runtime.walk import MAX_FILE_SIZE
 
 if TYPE_CHECKING:
     from embedge.runtime.embedder import Embedder
@@ -112,7 +110,7 @@ class _Planner:
                 change, row = self._changes.get((root_id, path)), known.get(path)
                 split.kinds[change.kind if change else "unchanged"] += 1
                 if _needs_reading(change, row, chunked):
-                    split.to_read.append(_file(root, taken, path))
+                    split.to_read.append(FileToRead.below(root.path, path, taken))
                 elif change is not None and change.kind == "failed":
                     split.skipped[change.reason or ""] += 1
                 else:
@@ -264,16 +262,6 @@ def _id_of(change: Change | None, row: Known | None) -> int | None:
     if change is not None:
         return change.file_id
     return row.id if row is not None else None
-
-
-def _file(root: RootRow, taken: Selection, path: str) -> FileToRead:
-    return FileToRead(
-        -1,
-        Path(root.path, path),
-        shown_path(root.path, path),
-        taken.encoding,
-        taken.max_file_size or MAX_FILE_SIZE,
-    )
 
 
 def _vector_bytes(dim: int, coarse_dim: int) -> int:

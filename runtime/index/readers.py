@@ -8,17 +8,11 @@ are pending, and only chunks that changed are embedded.
 import sqlite3
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 
 from embedge.models.errors import EmbedgeError
 from embedge.runtime.index.connection import transaction
-from embedge.runtime.index.reading import (
-    FileToRead,
-    extract_content,
-    read_content,
-    shown_path,
-)
-from embedge.runtime.index.rows import read_meta, write_meta
+from embedge.runtime.index.reading import FileToRead, extract_content, read_content
+from embedge.runtime.index.rows import Selection, read_meta, write_meta
 
 _OPTIONAL = ("pypdfium2", "charset_normalizer")
 _KEY = "readers"
@@ -71,7 +65,7 @@ def _outdated_extractors(connection: sqlite3.Connection) -> list[str]:
 
 def _is_outdated(extractor: str, places: Sequence[tuple[str, str]]) -> bool:
     for root, rel_path in places:
-        file = FileToRead(-1, Path(root, rel_path), shown_path(root, rel_path))
+        file = FileToRead.below(root, rel_path, Selection())
         try:
             return extract_content(file, read_content(file)).extractor != extractor
         except EmbedgeError:  # changed or gone since; another file may tell

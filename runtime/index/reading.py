@@ -12,6 +12,7 @@ from embedge.models.errors import InputError, MissingExtra
 from embedge.runtime.chunking import Chunk, ChunkerSpec, TokenCounter, chunk_text
 from embedge.runtime.extract import Document, extract
 from embedge.runtime.index.connection import transaction
+from embedge.runtime.index.rows import Selection
 from embedge.runtime.index.scan import state_of
 from embedge.runtime.index.tree import Stat
 from embedge.runtime.read_errors import read_error, too_large
@@ -29,6 +30,17 @@ class FileToRead:
     shown: str
     encoding: str | None = None
     max_file_size: int = MAX_FILE_SIZE
+
+    @classmethod
+    def below(cls, root: str, rel_path: str, taken: Selection, file_id: int = -1) -> "FileToRead":
+        """Name a file of a root, to be read as a collection has chosen; -1: it has no row yet."""
+        return cls(
+            file_id,
+            Path(root, rel_path),
+            shown_path(root, rel_path),
+            taken.encoding,
+            taken.max_file_size or MAX_FILE_SIZE,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,16 +97,8 @@ def files_to_read(
         (collection_id, chunker_id),
     ).fetchall()
     for file_id, root, rel_path, include_json in rows:
-        from embedge.runtime.index.rows import Selection
-
-        chosen = Selection.from_json(include_json, None)
-        yield FileToRead(
-            file_id,
-            Path(root, rel_path),
-            shown_path(root, rel_path),
-            chosen.encoding,
-            chosen.max_file_size or MAX_FILE_SIZE,
-        )
+        taken = Selection.from_json(include_json, None)
+        yield FileToRead.below(root, rel_path, taken, file_id)
 
 
 def shown_path(root: str, rel_path: str) -> str:
