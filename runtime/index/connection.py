@@ -253,15 +253,10 @@ def _create(connection: sqlite3.Connection) -> None:
 
     schema = (files("embedge.runtime.index") / "schema.sql").read_text("utf-8")
     meta = (("grams", GRAMS_VERSION), ("tool_version", __version__), ("created_ms", str(now_ms())))
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for statement in _statements(schema):
             connection.execute(statement)
         connection.executemany("INSERT INTO meta VALUES(?, ?)", meta)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:

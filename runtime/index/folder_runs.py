@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from embedge.models.errors import Cancelled, InvalidOption
 from embedge.runtime.cancel import CancelToken
@@ -34,6 +34,9 @@ from embedge.runtime.index.targets import (
 )
 from embedge.runtime.index.update import Job, run_update
 from embedge.runtime.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from embedge.runtime.embedder import Embedder
 
 Confirm = Callable[[Plan], bool] | Literal[True]
 """Shown a plan, says whether to go on; True says yes to everything, and no plan is made."""
@@ -261,8 +264,8 @@ def _replace_root(
 
 def _moved_target(
     connection: sqlite3.Connection, models: SpaceModels, collection: CollectionRow, move: Move
-) -> tuple[Target, Callable[[], Target]]:
-    """Return the target, and what makes its rows."""
+) -> "tuple[Target, Embedder]":
+    """Return the target, whose rows may not be there yet, and what embeds for it."""
     current = current_target(connection, collection)
     if move.to is not None:
         embedder = models.for_new_set(move.to)
@@ -276,14 +279,13 @@ def _moved_target(
         max_tokens=move.max_tokens,
         overlap=move.overlap,
     )
-    return target, lambda: save_rows(connection, target, embedder)
+    return target, embedder
 
 
 def _moving_job(
     connection: sqlite3.Connection, models: SpaceModels, collection: CollectionRow, move: Move
 ) -> Job:
-    _, save = _moved_target(connection, models, collection, move)
-    target = save()
+    target = save_rows(connection, *_moved_target(connection, models, collection, move))
     begin_move(connection, collection, target)
     return Job(collection, current_target(connection, collection))
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
 from embedge.models.durable import fsync_path
 from embedge.models.errors import InvalidOption
 from embedge.runtime.index.connection import make_private_file
@@ -17,6 +15,7 @@ from embedge.runtime.index.index import Index
 from embedge.runtime.index.live import CHUNKER_OF_FILE
 from embedge.runtime.index.reading import shown_path
 from embedge.runtime.index.rows import find_collections, roots_of
+from embedge.runtime.index.vectors import read_fine
 
 FILE_NAME = "localdocs_v3.db"
 PEER_MODEL = "nomic-embed-text-v1.5"
@@ -187,10 +186,9 @@ class _Writer:
             )
             self._chunks += 1
             if self._with_vectors and isinstance(vector, bytes):
-                native = np.frombuffer(vector, dtype="<f2").astype(np.float32).tobytes()
                 self._peer.execute(
                     "INSERT INTO embeddings VALUES(?, ?, ?, ?)",
-                    (model, folder, cursor.lastrowid, native),
+                    (model, folder, cursor.lastrowid, read_fine(vector).tobytes()),
                 )
                 self._vectors += 1
 

@@ -5,7 +5,6 @@ not plugged in) the app's passages come along, so that they can be searched; the
 folder is back. Vectors never come along: they are of another space.
 """
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from embedge.models.space import canonical_json
+from embedge.models.space import canonical_json, short_hash
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.index.connection import now_ms
 from embedge.runtime.index.folder_runs import Confirm, Watch, take_in
@@ -32,6 +31,7 @@ from embedge.runtime.index.rows import (
     Selection,
     ensure_chunker_json,
     ensure_root,
+    free_name,
     link_root,
     make_collection,
 )
@@ -129,7 +129,7 @@ class _Import:
         names = {row[0] for row in self._connection.execute("SELECT name FROM collections")}
         chunker = chunker_of(self._connection, target)
         for each in wanted:
-            name = _free_name(each.name, names)
+            name = free_name(each.name.strip() or "LocalDocs", names)
             names.add(name)
             collection = make_collection(self._connection, name, target.space, chunker)
             self.taken.collections.append(name)
@@ -157,8 +157,7 @@ class _Import:
             self._connection.execute("UPDATE roots SET state = 'offline' WHERE id = ?", (root.id,))
             self.taken.away.append(folder.path)
             spec = canonical_json(PEER_CHUNKER)
-            name = "ck-" + hashlib.sha256(spec.encode()).hexdigest()[:8]
-            chunker = ensure_chunker_json(self._connection, name, spec)
+            chunker = ensure_chunker_json(self._connection, f"ck-{short_hash(spec)}", spec)
             for document, chunks in self._source.chunks(folder):
                 file_id = self._file(root.id, chunker.id, document, chunks)
                 files += [] if file_id is None else [file_id]
@@ -209,13 +208,6 @@ class _Import:
         self.taken.files += 1
         self.taken.chunks += len(chunks)
         return file_id
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    found, number = name.strip() or "LocalDocs", 2
-    while found in taken:
-        found, number = f"{name} ({number})", number + 1
-    return found
 
 
 def _selection(folder: SourceFolder) -> Selection:

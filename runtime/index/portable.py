@@ -15,6 +15,7 @@ from embedge.runtime.index.connection import (
     make_private_file,
     transaction,
 )
+from embedge.runtime.index.rows import free_name
 
 _CHUNKING = "file_sha256, extractor, n_chunks"
 _CHUNK = (
@@ -206,7 +207,7 @@ class _Merge:
             "SELECT id, name, space_id, chunker_id, last_update_ms FROM src.collections"
         ).fetchall()
         for there, name, space, chunker, updated in rows:
-            free = _free_name(name, taken)
+            free = free_name(name, taken)
             taken.add(free)
             names.append(free)
             here = self._connection.execute(
@@ -235,11 +236,3 @@ class _Merge:
             "INSERT INTO main.collection_files VALUES(?, ?) ON CONFLICT DO NOTHING",
             [(here, self._files[file_id]) for (file_id,) in members],
         )
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name} ({number})"
-    return free

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -147,11 +147,11 @@ def coarse_dim(dim: int, trained: Sequence[int]) -> int:
 
 def ensure_space(connection: sqlite3.Connection, space: "Space", manifest: "Manifest") -> SpaceRow:
     """Return the row of a space, made if it is new."""
-    identity = canonical_json(asdict(space.identity))
-    width = coarse_dim(space.identity.dim, manifest.matryoshka)
     found = find_space(connection, space.fingerprint)
     if found is not None:
         return found
+    identity = canonical_json(asdict(space.identity))
+    width = coarse_dim(space.identity.dim, manifest.matryoshka)
     connection.execute(
         "INSERT INTO spaces(fingerprint, identity_json, model, revision, variant, dim, coarse_dim,"
         " created_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
@@ -265,6 +265,15 @@ def find_collections(
             f"here are {', '.join(found) or 'none'}"
         )
     return [found[name] for name in dict.fromkeys(names)]
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name for a collection: this one, with a number if it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free
 
 
 def is_unicode(text: str) -> bool:

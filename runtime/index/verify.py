@@ -1,6 +1,5 @@
 """Is the index sound: SQLite's own checks, the full text's, our hashes, and on demand a sample."""
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from embedge.models.errors import ModelNotFound
 from embedge.models.space import short_hash
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.index.live import LIVE_CHUNKS
+from embedge.runtime.index.reading import text_sha256
 from embedge.runtime.index.results import VerifyReport
 from embedge.runtime.index.rows import SpaceRow, all_spaces, find_collections
 from embedge.runtime.index.space_models import SpaceModels
@@ -96,7 +96,7 @@ def _hashes(connection: sqlite3.Connection, cancel: CancelToken) -> Iterator[str
     for number, (text, key) in enumerate(
         connection.execute("SELECT text, text_sha256 FROM chunks")
     ):
-        wrong += hashlib.sha256(text.encode("utf-8")).digest() != key
+        wrong += text_sha256(text) != key
         if number % 10_000 == 0:
             cancel.raise_if_cancelled()
     if wrong:
