@@ -73,7 +73,7 @@ def kill_at_statement(count: int) -> None:
         connection.set_trace_callback(trace)
         return connection
 
-    index_module.connect_writer = connect_and_count  # type: ignore[assignment]
+    index_module.connect_writer = connect_and_count
 
 
 def run_child(work: Callable[[], None], rng: random.Random, by_time: bool, longest: float) -> bool:

@@ -194,4 +194,4 @@ def _chapter(archive: Archive, member: str) -> str:
     place = f"{archive.path}: {member}"
     if b"<!ENTITY" in data[:_PROLOG_BYTES].replace(b"\0", b"").partition(b"<html")[0]:
         raise xml_bomb(archive.path, member, "declares entities")
-    return visible_text(Source(data, place, ".xhtml", None))[1]
+    return visible_text(Source(data, place, ".xhtml", None))

@@ -86,7 +86,7 @@ class PdfProcess:
         if error is not None:
             message = f"{path} is no whole PDF: PDFium cannot open it; download or save it again"
             raise InputError(message, "format")
-        return PdfAnswer(answer["pages"], answer["properties"])  # type: ignore[arg-type]
+        return PdfAnswer(answer["pages"], answer["properties"])  # type: ignore[arg-type]  # from JSON
 
     def stop(self) -> None:
         """End a reading in another thread, or the one that this signal handler interrupts."""

@@ -42,14 +42,13 @@ def read_html(source: Source) -> Document:
     )
 
 
-def visible_text(source: Source) -> tuple[str, str]:
-    """Return title and text of a page that is part of another file; both may be empty.
+def visible_text(source: Source) -> str:
+    """Return the text of a page that is part of another file; it may be empty.
 
     Raises:
         InputError: `binary`, `encoding`.
     """
-    title, body, _ = _read(source)
-    return title, body
+    return _read(source)[1]
 
 
 def _read(source: Source) -> tuple[str, str, str]:

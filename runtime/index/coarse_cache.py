@@ -196,7 +196,8 @@ def _write_file(path: Path, space: SpaceRow, vectors: CoarseVectors) -> bool:
                     file.seek(place)
                     file.write(data.tobytes())
                 file.seek(codes)
-                file.write(memoryview(vectors.codes).cast("B"))  # type: ignore[arg-type]
+                # Not `tobytes`: the codes of a million vectors are not copied.
+                file.write(memoryview(vectors.codes).cast("B"))  # type: ignore[arg-type]  # a buffer
                 file.seek(0)
                 file.write(_header(space, vectors))
             os.replace(temporary, path)
