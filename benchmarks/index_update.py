@@ -8,9 +8,7 @@ most `--max-bytes` each, and indexes them with the bundled model.
 
 import argparse
 import json
-import resource
 import shutil
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 from machine import describe
 
 from embedge import ProgressEvent, open_index
+from embedge.runtime.memory import peak_rss
 
 SUFFIXES = {".py", ".md", ".rst", ".txt", ".html", ".json", ".toml", ".cfg"}
 
@@ -95,8 +94,7 @@ def main() -> None:
 
 
 def _peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1024), 1)
+    return round(peak_rss() / (1 << 20), 1)
 
 
 if __name__ == "__main__":

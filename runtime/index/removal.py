@@ -7,7 +7,7 @@ from dataclasses import replace
 from embedge.models.errors import InvalidOption
 from embedge.runtime.index.connection import transaction
 from embedge.runtime.index.garbage import remove_files
-from embedge.runtime.index.rows import RootRow, find_collections, link_root, roots_of
+from embedge.runtime.index.rows import RootRow, all_roots, find_collections, link_root, roots_of
 from embedge.runtime.index.settled import forget_settled
 from embedge.runtime.index.targets import forget_move
 
@@ -24,7 +24,7 @@ def remove(connection: sqlite3.Connection, name_or_path: str) -> int:
     if name_or_path in names:
         return _remove_collection(connection, names[name_or_path])
     path = os.path.abspath(os.path.expanduser(name_or_path))
-    roots = [RootRow(*row) for row in connection.execute(_ROOTS)]
+    roots = all_roots(connection)
     for root in roots:
         if root.path == path:
             return _remove_root(connection, root)
@@ -86,6 +86,5 @@ def _escaped(path: str) -> str:
     return "".join("\\" + c if c in "\\*?[]!# " else c for c in path)
 
 
-_ROOTS = "SELECT id, path, volume_id, state, last_seen_ms FROM roots"
 # Without LIKE, whose wildcards are characters of paths.
 _AT_OR_BELOW = "(rel_path = ? OR substr(rel_path, 1, length(?) + 1) = ? || '/')"

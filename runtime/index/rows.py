@@ -302,6 +302,11 @@ def ensure_root(connection: sqlite3.Connection, path: str) -> RootRow:
     return RootRow(*row.fetchone())
 
 
+def all_roots(connection: sqlite3.Connection) -> list[RootRow]:
+    """Return every folder that any collection takes files of, or once took."""
+    return [RootRow(*row) for row in connection.execute(f"SELECT {_ROOT} FROM roots r")]
+
+
 def link_root(
     connection: sqlite3.Connection, collection_id: int, root_id: int, selection: Selection
 ) -> None:

@@ -127,7 +127,7 @@ def scan(
             result.offline[root.id] = away
             continue
         result.online[root.id] = view.volume_id
-        result.warnings += [f"{message}" for message in view.unlisted.values()]
+        result.warnings += view.unlisted.values()
         for collection_id, paths in view.members.items():
             members = result.members.setdefault(collection_id, set())
             members.update((root.id, path) for path in paths)
