@@ -28,37 +28,35 @@ class Kind:
         options: of its config class.
         tokenizer: `pieces` (WordPiece), `unigram`, or `bytes` (byte-level BPE).
         pooling: `mean` or `cls`.
-        linears: constant-weight products that its graph holds.
     """
 
     options: dict[str, Any]
     tokenizer: str
     pooling: str
-    linears: int
 
 
 KINDS: dict[str, Kind] = {
-    "bert": Kind(_SIZES, "pieces", "cls", 12),
-    "electra": Kind(_SIZES | {"embedding_size": 16}, "pieces", "mean", 13),
-    "albert": Kind(_SIZES | {"embedding_size": 16, "hidden_act": "gelu"}, "unigram", "mean", 13),
+    "bert": Kind(_SIZES, "pieces", "cls"),
+    "electra": Kind(_SIZES | {"embedding_size": 16}, "pieces", "mean"),
+    "albert": Kind(_SIZES | {"embedding_size": 16, "hidden_act": "gelu"}, "unigram", "mean"),
     "distilbert": Kind(
         {
             "dim": HIDDEN, "n_heads": HEADS, "hidden_dim": INNER, "n_layers": LAYERS,
             "max_position_embeddings": POSITIONS,
         },
-        "pieces", "mean", 12,
+        "pieces", "mean",
     ),
-    "roberta": Kind(_OFFSET | _SPECIAL, "bytes", "mean", 12),
-    "camembert": Kind(_OFFSET | _SPECIAL, "unigram", "cls", 12),
-    "xlm-roberta": Kind(_OFFSET | _SPECIAL, "unigram", "mean", 12),
-    "mpnet": Kind(_OFFSET, "unigram", "mean", 12),
+    "roberta": Kind(_OFFSET | _SPECIAL, "bytes", "mean"),
+    "camembert": Kind(_OFFSET | _SPECIAL, "unigram", "cls"),
+    "xlm-roberta": Kind(_OFFSET | _SPECIAL, "unigram", "mean"),
+    "mpnet": Kind(_OFFSET, "unigram", "mean"),
     "modernbert": Kind(
         _SIZES
         | {
             "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0,
             "sep_token_id": 2, "local_attention": 8, "global_attn_every_n_layers": 2,
         },
-        "bytes", "cls", 8,
+        "bytes", "cls",
     ),
 }  # fmt: skip
 
