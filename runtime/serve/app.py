@@ -58,7 +58,6 @@ def build_app(hub: Hub, started: Callable[[], None] | None = None) -> ASGIApp:
         hub.options,
         hub.metrics,
         routes=paths | {"/browse"},
-        open_paths=status_routes.OPEN_PATHS,
     )
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from embedge.runtime.serve.endpoint import failure
 from embedge.runtime.serve.failures import Dialect, RequestError
 from embedge.runtime.serve.metrics import Metrics
-from embedge.runtime.serve.options import LOCAL_HOSTS, ServeOptions
+from embedge.runtime.serve.options import LOCAL_HOSTS, OPEN_PATHS, ServeOptions
 
 access = logging.getLogger("embedge.access")
 
@@ -43,14 +43,12 @@ class Guard:
         metrics: Metrics,
         *,
         routes: frozenset[str],
-        open_paths: tuple[str, ...],
     ) -> None:
         """Wrap `app`; `routes` are the paths that may appear in logs and metrics as they are."""
         self._app = app
         self._options = options
         self._metrics = metrics
         self._routes = routes
-        self._open_paths = open_paths
         named = [options.host, *options.allowed_hosts]
         self._hosts = {*LOCAL_HOSTS, *(_bracketed(name.lower()) for name in named)}
         self._key = None if options.api_key is None else options.api_key.encode("ascii")
@@ -122,7 +120,7 @@ class Guard:
     def _check_key(self, scope: Scope, headers: Headers) -> None:
         path = scope["path"]
         # The search page asks for the key itself: a browser sends no such header.
-        if self._key is None or path in self._open_paths or _is_page(path):
+        if self._key is None or path in OPEN_PATHS or _is_page(path):
             return
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         given = sent.strip().encode("utf-8", "replace")

@@ -2,7 +2,7 @@
 
 from embedge.runtime.serve import openapi_schemas as schemas
 from embedge.runtime.serve.openapi_schemas import Limits, Schema
-from embedge.runtime.serve.options import ServeOptions
+from embedge.runtime.serve.options import OPEN_PATHS, ServeOptions
 
 # Statuses that any route with a body may answer, beside its own.
 _COMMON = (400, 408, 413, 429, 500, 503)
@@ -14,6 +14,7 @@ def description(options: ServeOptions, limits: Limits) -> dict[str, object]:
     from embedge import __version__
 
     paths = _paths(with_index=options.index is not None)
+    components: Schema = {"schemas": schemas.named(limits)}
     document: dict[str, object] = {
         "openapi": "3.1.0",
         "info": {
@@ -23,13 +24,10 @@ def description(options: ServeOptions, limits: Limits) -> dict[str, object]:
             "description": "Text embeddings in the shapes of OpenAI, Ollama and TEI.",
         },
         "paths": paths,
-        "components": {"schemas": schemas.named(limits)},
+        "components": components,
     }
     if options.api_key is not None:
-        document["components"] = {
-            "schemas": schemas.named(limits),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        }
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
         _secure(paths)
     return document
@@ -38,14 +36,11 @@ def description(options: ServeOptions, limits: Limits) -> dict[str, object]:
 def _secure(paths: dict[str, dict[str, Schema]]) -> None:
     for path, methods in paths.items():
         for operation in methods.values():
-            if path in ("/healthz", "/readyz", "/health"):
+            if path in OPEN_PATHS:
                 operation["security"] = []
             else:
-                error = "OllamaError" if path.startswith("/api/") else "OpenAIError"
-                error = "TeiError" if "TEI" in operation["tags"] else error
-                operation["responses"]["401"] = _response(
-                    "No or wrong API key.", schemas.ref(error)
-                )
+                error = _error_of(operation["tags"][0])
+                operation["responses"]["401"] = _response("No or wrong API key.", error)
 
 
 def _paths(*, with_index: bool) -> dict[str, dict[str, Schema]]:
@@ -139,11 +134,15 @@ def _model() -> Schema:
 
 
 def _errors(tag: str, *statuses: int) -> Schema:
-    name = {"Ollama": "OllamaError", "TEI": "TeiError"}.get(tag, "OpenAIError")
     return {
-        str(status): _response(schemas.MEANING[status], schemas.ref(name), retry=status in (429,))
+        str(status): _response(schemas.MEANING[status], _error_of(tag), retry=status == 429)
         for status in sorted(statuses)
     }
+
+
+def _error_of(tag: str) -> Schema:
+    name = {"Ollama": "OllamaError", "TEI": "TeiError"}.get(tag, "OpenAIError")
+    return schemas.ref(name)
 
 
 def _response(

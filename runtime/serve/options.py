@@ -14,6 +14,9 @@ DEFAULT_PORT = 8017
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """Names of this machine in a Host header, without port."""
 
+OPEN_PATHS = ("/healthz", "/readyz", "/health")
+"""Need no key: probes have none."""
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

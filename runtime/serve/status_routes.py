@@ -10,9 +10,6 @@ from embedge.runtime.serve.metrics import CONTENT_TYPE
 from embedge.runtime.serve.openapi import description
 from embedge.runtime.serve.openapi_schemas import Limits
 
-OPEN_PATHS = ("/healthz", "/readyz", "/health")
-"""Need no key: probes have none."""
-
 
 def routes(hub: Hub) -> list[Route]:
     """Return the routes of this family."""
