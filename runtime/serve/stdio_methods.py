@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -87,14 +87,13 @@ class Methods:
             cancel=call.cancel,
             return_info=True,
         )
-        vectors = cast("Sequence[object]", result.vectors)
         values = (
             base64_strings(result.vectors)
             if encoding == "base64"
             else [json_array(vector) for vector in result.vectors]
         )
         rest = {
-            "dim": result.vectors.shape[1] if len(vectors) else self._embedder.dim,
+            "dim": result.vectors.shape[1],
             "space": result.space.fingerprint,
             "items": [
                 {

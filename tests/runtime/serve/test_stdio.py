@@ -103,6 +103,8 @@ def test_vectors_equal_those_of_the_library_in_both_encodings(app, embedder):
     assert (plain["dim"], len(plain["items"])) == (16, 2)
     assert plain["items"][0]["n_tokens"] == embedder.count_tokens("the river", task="query")
     assert app.call("embed", {"input": []})["result"]["embeddings"] == []
+    empty = app.call("embed", {"input": [], "dim": 16})["result"]
+    assert (empty["embeddings"], empty["dim"]) == ([], 16)
 
 
 def test_tokens_are_counted_and_texts_are_cut(app, embedder):
