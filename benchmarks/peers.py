@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from all_experts import export_all_experts
 from machine import describe
-from speed import SHAPES, Runner, bundle_runner, report, time_shape, torch_runner
+from speed import SHAPES, Runner, bundle_runner, time_shapes, torch_runner
 
 
 def ours(options: argparse.Namespace) -> Runner:
@@ -118,15 +118,8 @@ def main() -> None:
             print(f"{name}: the package {package} is not installed, left out", flush=True)
             continue
         runners[name] = make(options)
-    rows = []
-    for shape in options.shapes:
-        texts, tokens = map(int, shape.split("x"))
-        seconds = time_shape(runners, texts, tokens, options.vocabulary, options.rounds)
-        for row in report(seconds, texts, tokens):
-            print(json.dumps(row), flush=True)
-            rows.append(row)
-    if options.json:
-        options.json.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1))
+    shapes = (shape.split("x") for shape in options.shapes)
+    time_shapes(runners, [(int(texts), int(tokens)) for texts, tokens in shapes], options)
 
 
 if __name__ == "__main__":

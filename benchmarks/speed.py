@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,20 @@ def report(seconds: dict[str, list[float]], texts: int, tokens: int) -> list[dic
     return rows
 
 
+def time_shapes(
+    runners: dict[str, Runner], shapes: Iterable[tuple[int, int]], options: argparse.Namespace
+) -> None:
+    """Time every shape and print its rows; `options`: vocabulary, rounds, json (file or None)."""
+    rows = []
+    for texts, tokens in shapes:
+        seconds = time_shape(runners, texts, tokens, options.vocabulary, options.rounds)
+        for row in report(seconds, texts, tokens):
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--fp32", type=Path)
@@ -121,15 +135,7 @@ def main() -> None:
     options = parser.parse_args()
 
     print(json.dumps(describe()))
-    runners = contestants(options)
-    rows = []
-    for texts, tokens in SHAPES:
-        seconds = time_shape(runners, texts, tokens, options.vocabulary, options.rounds)
-        for row in report(seconds, texts, tokens):
-            print(json.dumps(row), flush=True)
-            rows.append(row)
-    if options.json:
-        options.json.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1))
+    time_shapes(contestants(options), SHAPES, options)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge.models.graph_edit import CONTRIB, GraphEdit
+from embedge.models.graph_edit import CONTRIB, GraphEdit, first_input
 from embedge.quantize.linears import Linear
-from embedge.quantize.trace import first_input, rank_of
+from embedge.quantize.trace import rank_of
 from embedge.quantize.weights import QuantizedWeight
 
 Float32 = NDArray[np.float32]

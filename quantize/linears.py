@@ -7,7 +7,8 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from embedge.quantize.trace import constant, first_input, is_gelu, producer, rank_of
+from embedge.models.graph_edit import constant, first_input, producer
+from embedge.quantize.trace import is_gelu, rank_of
 from embedge.quantize.unexplained import unexplained_weights
 
 Kind = Literal["norm", "gelu", "other"]

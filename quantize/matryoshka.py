@@ -3,8 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from embedge.models.graph_edit import GraphEdit, remove_unused
-from embedge.quantize.trace import constant, first_input, producer
+from embedge.models.graph_edit import GraphEdit, constant, first_input, producer, remove_unused
 
 EMBEDDING = "embedding"
 

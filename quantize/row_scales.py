@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from embedge.models.graph_edit import GraphEdit
-from embedge.quantize.trace import constant, first_input, producer
+from embedge.models.graph_edit import GraphEdit, constant, first_input, producer
 
 
 def merge_row_scales(model: ir.Model) -> int:

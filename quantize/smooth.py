@@ -12,9 +12,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge.models.graph_edit import GraphEdit, lazy
+from embedge.models.graph_edit import GraphEdit, constant, first_input, lazy
 from embedge.quantize.linears import TWIN_SUFFIX, Linear, find_linears
-from embedge.quantize.trace import constant, first_input, rank_of
+from embedge.quantize.trace import rank_of
 from embedge.quantize.weights import float_weight
 
 Float32 = NDArray[np.float32]

@@ -2,9 +2,7 @@
 
 import onnx_ir as ir
 
-from embedge.models.graph_edit import constant as constant
-from embedge.models.graph_edit import first_input as first_input
-from embedge.models.graph_edit import producer as producer
+from embedge.models.graph_edit import constant, first_input, producer
 
 # Ops whose output has the shape of their first input.
 _SHAPE_KEEPING = {

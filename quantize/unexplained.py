@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from embedge.quantize.trace import constant
+from embedge.models.graph_edit import constant
 
 # They choose, move or combine elements; a constant there is a table or a term, not a weight.
 _NO_PRODUCT = frozenset((

@@ -7,9 +7,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge.models.graph_edit import lazy
+from embedge.models.graph_edit import constant, lazy
 from embedge.quantize.linears import Linear
-from embedge.quantize.trace import constant
 
 Float32 = NDArray[np.float32]
 Int8 = NDArray[np.int8]

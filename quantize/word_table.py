@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge.quantize.trace import constant, first_input, producer
+from embedge.models.graph_edit import constant, first_input, producer
 
 Float32 = NDArray[np.float32]
 
