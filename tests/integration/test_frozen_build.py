@@ -76,6 +76,15 @@ def test_it_indexes_and_searches(run, tmp_path):
     assert "bees.txt" in json.dumps(hits)
 
 
+def test_it_reads_a_pdf_by_starting_itself(run, documents, tmp_path):
+    (tmp_path / "lease.pdf").write_bytes(documents.pdf([["Leases renew"], ["by email"]]))
+    (record,) = [
+        json.loads(line) for line in run("chunk", "lease.pdf", "--store-text").stdout.splitlines()
+    ]
+    assert record["page"] == 1
+    assert record["text"].split() == ["Leases", "renew", "by", "email"]
+
+
 def test_it_speaks_json_lines(run):
     request = {"id": 1, "method": "embed", "params": {"input": TEXTS}}
     ready, answer = run("serve", "--stdio", stdin=json.dumps(request) + "\n").stdout.splitlines()
