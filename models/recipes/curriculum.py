@@ -1,25 +1,31 @@
-"""The order in which the training text is read.
+"""Which texts a step reads; follows from the seed and the step alone, so that a run can resume.
 
-Every text has a place in one stream: languages interleave by weight, better sources come
-earlier, nothing repeats before a language's text is used up. Batches are cut from windows of
-the stream, with texts of like length together. All of it follows from the seed, so that a
-resumed run goes on where it stopped.
+Pairs are drawn from all languages at once, each language by its weight and the square root of its
+size, better sources more often. Passages are drawn from one language, in runs of neighbouring
+sections, which are each other's hard negatives.
 """
 
-import math
-import random
 import zlib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from embedge.models.recipes.training_text import Pair, Passage
+import numpy as np
+import numpy.typing as npt
 
-CHARACTERS_PER_TOKEN = {"zh": 1.4, "ja": 1.6, "th": 2.4, "ko": 1.9}
-"""Rough, for batching only; other languages: 3.4."""
+from embedge.models.recipes.corpus import Corpus
+from embedge.models.recipes.packing import Elements, Int64
+from embedge.models.recipes.settings import TextSettings, TrainingSettings
 
 RUN = 6
-"""Neighbouring sections that stay together, as each other's hard negatives."""
+"""Neighbouring sections that come together."""
+
+SHORTEST_LONG, LONGEST_LONG, MOST_PARTS = 160, 500, 8
+"""Tokens of joined sections, and how many are joined at most."""
+
+Kind = Literal["passage", "joined", "sentence"]
+KINDS: Mapping[Kind, float] = {"passage": 0.5, "joined": 0.25, "sentence": 0.25}
+"""What a passage step holds: sections with their query, joined sections, sentences as queries."""
 
 
 @dataclass(frozen=True)
@@ -31,106 +37,174 @@ class Weights:
     other_languages: float
 
 
+@dataclass(frozen=True)
+class PassageDraw:
+    """Rows of a passage step.
+
+    `rows` (n,) are the corpus's passages, `queries` (n,) texts, `passages` what is found by them.
+    `english_queries` and `english_passages` (n,) are the texts of the same sections in English,
+    or the sections' own; None where sections are joined or sentences stand for queries.
+    """
+
+    kind: Kind
+    rows: Int64
+    queries: Int64
+    passages: Elements
+    english_queries: Int64 | None = None
+    english_passages: Int64 | None = None
+
+
 def is_held_back(key: str, share: float) -> bool:
     """Whether a text is kept for validation: by a hash of its English side or key."""
     return zlib.crc32(key.encode()) < share * 2**32
 
 
-def tokens_of(text: str, language: str) -> int:
-    """Estimated token count, for batching only."""
-    return 6 + int(len(text) / CHARACTERS_PER_TOKEN.get(language, 3.4))
+def at_step(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of one step."""
+    return np.random.default_rng((seed, step))
 
 
-def order(
-    languages: Sequence[str], sources: Sequence[str], weights: Weights, seed: int
-) -> list[int]:
-    """Indices of the texts in stream order.
+class PairStream:
+    """Draws rows of `corpus.pairs`."""
 
-    Within a language by exponential keys (weighted sampling without replacement); a language's
-    k-th text stands at k / weight.
-    """
-    draw = random.Random(seed)
-    members: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for i, (language, source) in enumerate(zip(languages, sources, strict=True)):
-        key = -math.log(1 - draw.random()) / weights.sources.get(source, 1.0)
-        members[language].append((key, i))
-    placed = []
-    for language, keyed in members.items():
-        pace = weights.languages.get(language, weights.other_languages)
-        placed += [((rank + 0.5) / pace, i) for rank, (_, i) in enumerate(sorted(keyed))]
-    return [i for _, i in sorted(placed)]
+    def __init__(self, corpus: Corpus, weights: Weights) -> None:
+        language, source = corpus.pairs[:, 2], corpus.pairs[:, 3]
+        of_source = np.array([weights.sources.get(s, 1.0) for s in corpus.sources])[source]
+        total = np.bincount(language, of_source, len(corpus.languages))
+        size = np.bincount(language, minlength=len(corpus.languages))
+        wanted = _language_weights(corpus, weights) * np.sqrt(size)
+        share = of_source * (wanted / np.maximum(total, 1e-9))[language]
+        self._cumulative = np.cumsum(share / share.sum())
+
+    def draw(self, random: np.random.Generator, count: int) -> Int64:
+        """`count` rows."""
+        found = np.searchsorted(self._cumulative, random.random(count))
+        rows: Int64 = np.minimum(found, len(self._cumulative) - 1)
+        return rows
 
 
-def pair_batches(
-    pairs: Sequence[Pair], weights: Weights, *, tokens: int, seed: int, window: int = 8192
-) -> Iterator[list[Pair]]:
-    """Batches of at most about `tokens` tokens on both sides together; endless."""
-    for epoch in range(1000):
-        stream = order(
-            [p.language for p in pairs], [p.source for p in pairs], weights, seed + epoch
+class PassageStream:
+    """Draws passage steps; `lengths` are the texts' tokens."""
+
+    def __init__(
+        self, corpus: Corpus, weights: Weights, lengths: Int64, cross_lingual: float
+    ) -> None:
+        self._corpus = corpus
+        self._lengths = lengths
+        self._cross_lingual = cross_lingual
+        rows = corpus.passages
+        size = np.bincount(rows[:, 3], minlength=len(corpus.languages))
+        share = _language_weights(corpus, weights) * np.sqrt(size)
+        self._share = share / share.sum()
+        of_source = np.array([weights.sources.get(s, 1.0) for s in corpus.sources])
+        self._source_weight = of_source[rows[:, 4]]
+        self._members = [np.flatnonzero(rows[:, 3] == i) for i in range(len(corpus.languages))]
+        # Row of the English version of each row's section, and all versions of a section.
+        self._english = np.arange(len(rows))
+        if "en" in corpus.languages:
+            english = self._members[corpus.languages.index("en")]
+            by_key = np.full(int(rows[:, 2].max(initial=0)) + 1, -1)
+            by_key[rows[english, 2]] = english
+            found = by_key[rows[:, 2]]
+            self._english = np.where(found >= 0, found, self._english)
+        self._by_key = np.argsort(rows[:, 2], kind="stable")
+        self._key_start = np.searchsorted(rows[self._by_key, 2], rows[:, 2])
+        self._key_count = np.bincount(rows[:, 2])[rows[:, 2]]
+        sentences = corpus.sentences
+        self._sentence_start = np.searchsorted(sentences[:, 1], np.arange(len(rows)))
+        self._sentence_count = np.bincount(sentences[:, 1], minlength=len(rows))
+
+    def draw(self, random: np.random.Generator, count: int) -> PassageDraw:
+        """About `count` sections, or half as many joined ones."""
+        kind: Kind = random.choice(list(KINDS), p=list(KINDS.values()))
+        rows = self._runs(random, count)
+        if kind == "joined":
+            return self._joined(random, rows[: len(rows) // 2])
+        if kind == "sentence":
+            return self._sentences(random, rows)
+        texts = self._corpus.passages
+        asked = rows
+        if random.random() < self._cross_lingual:
+            nth = (random.random(len(rows)) * self._key_count[rows]).astype(np.int64)
+            asked = self._by_key[self._key_start[rows] + nth]
+        english = self._english[rows]
+        return PassageDraw(
+            "passage",
+            rows,
+            texts[asked, 1].astype(np.int64),
+            Elements.single(texts[rows, 0]),
+            texts[english, 1].astype(np.int64),
+            texts[english, 0].astype(np.int64),
         )
-        for start in range(0, len(stream), window):
-            some = [pairs[i] for i in stream[start : start + window]]
-            lengths = [max(tokens_of(p.text, p.language), tokens_of(p.english, "en")) for p in some]
-            batches = list(_cut(lengths, tokens // 2, most=160))
-            random.Random(seed + epoch + start).shuffle(batches)
-            yield from ([some[i] for i in batch] for batch in batches if len(batch) >= 8)
+
+    def _runs(self, random: np.random.Generator, count: int) -> Int64:
+        members = self._members[random.choice(len(self._share), p=self._share)]
+        weight = self._source_weight[members]
+        runs = max(1, min(count, len(members)) // RUN)
+        starts = random.choice(len(members), size=runs, p=weight / weight.sum())
+        places = np.minimum(starts[:, None] + np.arange(RUN), len(members) - 1)
+        rows: Int64 = members[np.unique(places)]
+        return rows
+
+    def _sentences(self, random: np.random.Generator, rows: Int64) -> PassageDraw:
+        rows = rows[self._sentence_count[rows] > 0]
+        nth = (random.random(len(rows)) * self._sentence_count[rows]).astype(np.int64)
+        queries = self._corpus.sentences[self._sentence_start[rows] + nth, 0]
+        passages = Elements.single(self._corpus.passages[rows, 0])
+        return PassageDraw("sentence", rows, queries.astype(np.int64), passages)
+
+    def _joined(self, random: np.random.Generator, rows: Int64) -> PassageDraw:
+        table = self._corpus.passages
+        wanted = random.uniform(SHORTEST_LONG, LONGEST_LONG, len(rows))
+        texts, owner, queries, used = [], [], [], 0
+        for element, (row, tokens) in enumerate(zip(rows.tolist(), wanted, strict=True)):
+            length, last = 0, row
+            while (
+                length < tokens
+                and last < len(table)
+                and last - row < MOST_PARTS
+                and (table[last, 3:] == table[row, 3:]).all()
+            ):
+                texts.append(int(table[last, 0]))
+                owner.append(element)
+                length += int(self._lengths[table[last, 0]])
+                last += 1
+            asked = row if random.random() < 0.5 else int(random.integers(row, last))
+            queries.append(int(table[asked, 1]))
+            used += 1
+        passages = Elements(np.array(texts, np.int64), np.array(owner, np.int64), used)
+        return PassageDraw("joined", rows, np.array(queries, np.int64), passages)
 
 
-def passage_batches(
-    passages: Sequence[Passage],
-    weights: Weights,
-    *,
-    tokens: int,
-    limit: int,
-    seed: int,
-    window: int = 600,
-) -> Iterator[list[Passage]]:
-    """Batches of one language each, in runs of neighbours, cut at `limit` tokens; endless."""
-    runs = _runs(passages)
-    languages, sources = [r[0].language for r in runs], [r[0].source for r in runs]
-    for epoch in range(1000):
-        stream = order(languages, sources, weights, seed + epoch)
-        for start in range(0, len(stream), window):
-            by_language: dict[str, list[list[Passage]]] = defaultdict(list)
-            for i in stream[start : start + window]:
-                by_language[runs[i][0].language].append(runs[i])
-            batches = []
-            for some in by_language.values():
-                flat = [p for run in sorted(some, key=_mean_length) for p in run]
-                batches += _filled(flat, tokens, limit)
-            random.Random(seed + epoch + start).shuffle(batches)
-            yield from (batch for batch in batches if len(batch) >= 8)
+class Streams:
+    """The rows that each step reads."""
+
+    def __init__(
+        self, corpus: Corpus, lengths: Int64, text: TextSettings, training: TrainingSettings
+    ) -> None:
+        pairs = Weights(text.language_weights, text.source_weights, text.other_languages)
+        passages = Weights(text.passage_language_weights, text.source_weights, 1.0)
+        self.corpus = corpus
+        self._settings = training
+        self._pairs = PairStream(corpus, pairs)
+        self._passages = PassageStream(corpus, passages, lengths, training.cross_lingual)
+
+    def of_passages(self, step: int) -> bool:
+        """Whether the step holds passages."""
+        every = self._settings.passages_every
+        return step % every == every - 1
+
+    def pairs(self, step: int) -> tuple[np.random.Generator, Int64]:
+        """The step's random numbers, and its rows of pairs."""
+        random = at_step(self._settings.seed, step)
+        return random, self._pairs.draw(random, self._settings.pairs)
+
+    def passages(self, step: int) -> tuple[np.random.Generator, PassageDraw]:
+        """The step's random numbers, and its passages."""
+        random = at_step(self._settings.seed, step)
+        return random, self._passages.draw(random, self._settings.passages)
 
 
-def _runs(passages: Sequence[Passage]) -> list[list[Passage]]:
-    groups: dict[tuple[str, str], list[Passage]] = defaultdict(list)
-    for passage in passages:
-        groups[passage.language, passage.source].append(passage)
-    return [g[i : i + RUN] for g in groups.values() for i in range(0, len(g), RUN)]
-
-
-def _mean_length(run: list[Passage]) -> float:
-    return sum(len(p.text) for p in run) / len(run)
-
-
-def _cut(lengths: Sequence[int], tokens: int, *, most: int) -> Iterator[list[int]]:
-    by_length = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    start = 0
-    while start < len(by_length):
-        count = max(8, min(most, tokens // lengths[by_length[start]]))
-        yield by_length[start : start + count]
-        start += count
-
-
-def _filled(passages: Sequence[Passage], tokens: int, limit: int) -> list[list[Passage]]:
-    batches: list[list[Passage]] = [[]]
-    longest = 0
-    for p in passages:
-        length = min(limit, tokens_of(p.text, p.language)) + 16
-        longest = max(longest, length)
-        if batches[-1] and longest * (len(batches[-1]) + 1) > tokens:
-            batches.append([])
-            longest = length
-        batches[-1].append(p)
-    return batches
+def _language_weights(corpus: Corpus, weights: Weights) -> npt.NDArray[np.float64]:
+    named = weights.languages
+    return np.array([named.get(name, weights.other_languages) for name in corpus.languages])

@@ -32,9 +32,9 @@ def draw_curves(rows: Sequence[Row], out: Path) -> None:
     at = [float(row["tokens"]) / 1e6 for row in checks]
     for name in ("translation_384", "translation_128", "passage_384", "passage_128"):
         right.plot(at, [float(row[name]) for row in checks], marker="o", label=name)
-    for name in ("cosine_mixed", "cosine_passage"):
+    for name in ("translation_teacher", "passage_teacher"):
         right.plot(at, [float(row[name]) for row in checks], linestyle="--", label=name)
-    right.set(xlabel="million tokens", ylabel="share found, or cosine to the teacher")
+    right.set(xlabel="million tokens", ylabel="share found")
     right.legend(fontsize="small")
     figure.savefig(out, dpi=90, metadata={"Software": None})
 

@@ -1,42 +1,33 @@
 """Distillation: the student learns from translation pairs and query-passage pairs.
 
 The run can be killed at any time: its state is written whole or not at all, batches follow from
-the seed and the step, and the next start goes on from there.
+the seed and the step, and the next start goes on from there. SIGTERM saves first.
 """
 
 import json
-import random
+import signal
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from embedge.models.bundle import fsync_path, write_atomically
-from embedge.models.recipes.curriculum import (
-    Weights,
-    is_held_back,
-    pair_batches,
-    passage_batches,
-)
-from embedge.models.recipes.losses import retrieval_loss, translation_loss, unit
-from embedge.models.recipes.network import Encoder, padded
-from embedge.models.recipes.prepare import TEACHER_PREFIX, TrainingText
-from embedge.models.recipes.settings import Recipe, TextSettings, TrainingSettings
-from embedge.models.recipes.tokens import TextEncoder
-from embedge.models.recipes.training_text import Pair, Passage
+from embedge.models.durable import fsync_path, write_atomically
+from embedge.models.recipes.batches import BatchMaker, PairBatch, PassageBatch
+from embedge.models.recipes.losses import Weights, retrieval_loss, translation_loss
+from embedge.models.recipes.network import Batch, Encoder
+from embedge.models.recipes.settings import TrainingSettings
+from embedge.models.recipes.teacher_file import HIDDEN
+from embedge.models.recipes.teachers import half_precision
 from embedge.models.recipes.validation import Validation
 
-QUERY, DOCUMENT = "search_query: ", "search_document: "
-PAIR_PREFIXES = (QUERY, DOCUMENT, "classification: ", "clustering: ")
-PAIR_PREFIX_WEIGHTS = (5, 3, 1, 1)
-PAIR_LIMIT, QUERY_LIMIT = 80, 48
-"""Tokens."""
 CLIP = 1.0
+TURN_RATE = 1e-5
+"""Of the rotation, small, so that it follows the student instead of leading it."""
+LOG_EVERY = 20
 
 
 @dataclass
@@ -48,71 +39,63 @@ class Progress:
     tokens: int = 0
 
 
-class Teacher:
-    """Unit target vectors, with the common part of their prefix taken out."""
-
-    def __init__(self, encoder: Encoder, tokens: TextEncoder, means: Path) -> None:
-        self._encoder = encoder
-        self._tokens = tokens
-        self._means = {k: torch.tensor(v) for k, v in json.loads(means.read_text()).items()}
-
-    def targets(self, texts: Sequence[str], prefix: str, limit: int) -> torch.Tensor:
-        """(texts, 384) for a prefix of the student."""
-        own = TEACHER_PREFIX[prefix]
-        with torch.inference_mode():
-            pooled = self._encoder(*padded(self._tokens.ids(texts, own, limit)))
-            vectors = unit(unit(pooled) - self._means[own])
-        return vectors.clone()
-
-
 class Distillation:
     """One run in one folder."""
 
     def __init__(
-        self, recipe: Recipe, text: TrainingText, student: Encoder, teacher: Teacher, folder: Path
+        self,
+        settings: TrainingSettings,
+        student: Encoder,
+        batches: BatchMaker,
+        validation: Validation,
+        folder: Path,
     ) -> None:
-        self._settings = recipe.training
+        self._settings = settings
         self._student = student
-        self._teacher = teacher
+        self._batches = batches
+        self._validation = validation
         self._folder = folder
-        self._tokens = TextEncoder(folder / "tokenizer.json")
         self._progress = Progress()
+        self._stopped = False
+        self._device = student.rows.device
+        self._turn = Turn().to(self._device)
         self._average = {k: v.clone() for k, v in student.state_dict().items()}
-        self._optimizer = _optimizer(student, self._settings)
-        pairs, passages, held = split(text, recipe.text)
-        self._validation = Validation(held.pairs, held.passages, self._tokens)
-        self._queries: dict[str, list[str]] = defaultdict(list)
-        for passage in passages:
-            self._queries[passage.key].append(passage.query)
-        self._pair_batches, self._passage_batches = _streams(recipe, pairs, passages)
+        self._optimizers = _optimizers(student, self._turn, settings)
+        self._losses = Weights(
+            settings.vectors, settings.similarities, settings.level, settings.contrast
+        )
 
     def run(self, minutes: float | None) -> None:
         """Train until `steps` or, if given, until `minutes` of training time; then save."""
         self._resume()
         settings, student = self._settings, self._student
         student.train()
+        signal.signal(signal.SIGTERM, self._stop)
         seconds_before, start = self._progress.seconds, time.monotonic()
-        while True:
+        for batch in self._prefetched():
+            self._progress.seconds = seconds_before + time.monotonic() - start
             done = self._progress.step / settings.steps
             if minutes is not None:
                 done = max(done, self._progress.seconds / 60 / minutes)
             if self._progress.step % settings.validate_every == 0 or done >= 1:
                 self._validate()
-            if done >= 1:
+            if done >= 1 or self._stopped:
                 break
-            row = self._step(done)
-            self._progress.seconds = seconds_before + time.monotonic() - start
-            self._log({**asdict(self._progress), **row})
+            self._step(batch, done)
             if self._progress.step % settings.save_every == 0:
                 self.save()
         self.save()
+
+    def _stop(self, *_: object) -> None:
+        self._stopped = True
 
     def save(self) -> None:
         """Write `run.pt` (everything) and `average.pt` (averaged weights), each at once."""
         state = {
             "student": self._student.state_dict(),
+            "turn": self._turn.state_dict(),
             "average": self._average,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [o.state_dict() for o in self._optimizers],
             "progress": asdict(self._progress),
         }
         for name, value in (("run.pt", state), ("average.pt", self._average)):
@@ -125,17 +108,15 @@ class Distillation:
         path = self._folder / "run.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self._device)
         self._student.load_state_dict(state["student"])
+        self._turn.load_state_dict(state["turn"])
         self._average = state["average"]
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self._progress = Progress(**state["progress"])
-        done = self._progress.step
-        of_passages = done // self._settings.passages_every
-        self._forget_log_after(done)
-        _skip(self._passage_batches, of_passages)
-        _skip(self._pair_batches, done - of_passages)
-        print(f"resumed at step {done}", flush=True)
+        self._forget_log_after(self._progress.step)
+        print(f"resumed at step {self._progress.step}", flush=True)
 
     def _forget_log_after(self, step: int) -> None:
         """Drop what a killed run logged behind its last save; those steps are made again."""
@@ -144,72 +125,78 @@ class Distillation:
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         write_atomically(path, "".join(kept).encode())
 
-    def _step(self, done: float) -> dict[str, float | str]:
+    def _prefetched(self) -> Iterator[PairBatch | PassageBatch]:
+        """Batches of the coming steps; the next ones are packed while a step runs."""
+        ahead = 3
+        with ThreadPoolExecutor(2) as pool:
+            step = self._progress.step
+            waiting = [pool.submit(self._batches.at, step + i) for i in range(ahead)]
+            while True:
+                batch = waiting.pop(0).result()
+                waiting.append(pool.submit(self._batches.at, step + ahead))
+                step += 1
+                yield batch
+
+    def _step(self, batch: PairBatch | PassageBatch, done: float) -> None:
         settings, step = self._settings, self._progress.step
-        rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup) * (1 - done)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        draw = random.Random(settings.seed * 1_000_003 + step)
-        is_passages = step % settings.passages_every == settings.passages_every - 1
-        if is_passages:
-            loss = self._passage_loss(next(self._passage_batches), draw)
-        else:
-            loss = self._pair_loss(next(self._pair_batches), draw)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        pace = min(1.0, (step + 1) / settings.warmup) * (1 - done)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * pace
+            optimizer.zero_grad(set_to_none=True)
+        with half_precision(self._device):
+            if isinstance(batch, PairBatch):
+                loss, balance = self._pair_loss(batch)
+            else:
+                loss, balance = self._passage_loss(batch)
+        (loss + settings.balance * balance).backward()
         norm = nn.utils.clip_grad_norm_(self._student.parameters(), CLIP)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         self._update_average()
         self._progress.step += 1
-        kind = "passages" if is_passages else "pairs"
-        return {"kind": kind, "loss": loss.item(), "norm": float(norm), "rate": rate}
+        self._progress.tokens += batch.tokens
+        if step % LOG_EVERY < settings.passages_every:  # both kinds of steps are logged
+            kind = "pairs" if isinstance(batch, PairBatch) else "passages"
+            rate = settings.learning_rate * pace
+            row = {"kind": kind, "loss": loss.item(), "norm": float(norm), "rate": rate}
+            self._log({**asdict(self._progress), **row, "balance": balance.item()})
 
-    def _pair_loss(self, batch: list[Pair], draw: random.Random) -> torch.Tensor:
-        prefix = draw.choices(PAIR_PREFIXES, PAIR_PREFIX_WEIGHTS)[0]
-        texts = [p.text for p in batch] + [p.english for p in batch]
-        taught = self._teacher.targets(texts, prefix, PAIR_LIMIT)
-        n = len(batch)
-        target = unit(taught[:n] + taught[n:])
-        pooled, balance = self._encode(texts, prefix, PAIR_LIMIT)
-        loss = translation_loss(pooled[:n], pooled[n:], target, self._settings.contrast)
-        return loss + self._settings.balance * balance
+    def _pair_loss(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        target, wanted = self._batches.pair_targets(batch)
+        pooled, balance = self._encode(batch.both)
+        n = len(target)
+        with torch.autocast(self._device.type, enabled=False):
+            loss = translation_loss(
+                pooled[:n], pooled[n:], target, wanted, self._turn(), self._losses
+            )
+        return loss, balance
 
-    def _passage_loss(self, batch: list[Passage], draw: random.Random) -> torch.Tensor:
-        settings = self._settings
-        queries = [p.query for p in batch]
-        if draw.random() < settings.cross_lingual:
-            queries = [draw.choice(self._queries[p.key]) for p in batch]
-        texts = [p.text for p in batch]
-        targets = (
-            self._teacher.targets(queries, QUERY, QUERY_LIMIT),
-            self._teacher.targets(texts, DOCUMENT, settings.passage_limit),
-        )
-        query, balance_q = self._encode(queries, QUERY, QUERY_LIMIT)
-        passage, balance_p = self._encode(texts, DOCUMENT, settings.passage_limit)
-        loss = retrieval_loss(query, passage, targets, settings.contrast)
-        return loss + settings.balance * (0.2 * balance_q + 0.8 * balance_p)
+    def _passage_loss(self, batch: PassageBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        targets = self._batches.passage_targets(batch)
+        query, balance_q = self._encode(batch.queries)
+        passage, balance_p = self._encode(batch.passages)
+        with torch.autocast(self._device.type, enabled=False):
+            loss = retrieval_loss(query, passage, targets, self._turn(), self._losses)
+        return loss, 0.2 * balance_q + 0.8 * balance_p
 
-    def _encode(
-        self, texts: Sequence[str], prefix: str, limit: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        ids = self._tokens.ids(texts, prefix, limit)
-        self._progress.tokens += sum(map(len, ids))
-        pooled = self._student(*padded(ids))
-        balance = sum((e.balance for e in self._student.experts()), torch.zeros(()))
-        return pooled, balance
+    def _encode(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = self._student(batch)
+        zero = torch.zeros((), device=self._device)
+        return pooled, sum((e.balance for e in self._student.experts()), zero)
 
     def _update_average(self) -> None:
         # Few steps so far: average over what there is, not over the untrained weights.
         keep = min(self._settings.average, (self._progress.step + 1) / (self._progress.step + 10))
+        own = self._student.state_dict()
         with torch.no_grad():
-            for name, value in self._student.state_dict().items():
-                self._average[name].lerp_(value, 1 - keep)
+            torch._foreach_lerp_([self._average[k] for k in own], list(own.values()), 1 - keep)
 
     def _validate(self) -> None:
         own = {k: v.clone() for k, v in self._student.state_dict().items()}
         self._student.load_state_dict(self._average)
         self._student.eval()
-        scores = self._validation.scores(self._student, self._teacher.targets)
+        scores = self._validation.scores(self._student)
         self._student.load_state_dict(own)
         self._student.train()
         self._log({"kind": "validation", **asdict(self._progress), **scores})
@@ -218,49 +205,40 @@ class Distillation:
         line = json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
         with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        if row["kind"] == "validation" or row["step"] in (1, 2) or int(row["step"]) % 10 == 0:
-            print(line, flush=True)
+        print(line, flush=True)
 
 
-def split(
-    text: TrainingText, settings: TextSettings
-) -> tuple[list[Pair], list[Passage], TrainingText]:
-    """Training pairs, training passages, and what is held back from both."""
-    share = settings.held_back
-    pairs = [p for p in text.pairs if not is_held_back(p.english, share)]
-    held_pairs = [p for p in text.pairs if is_held_back(p.english, share)]
-    passages = [p for p in text.passages if not is_held_back(p.key, share)]
-    held_passages = [p for p in text.passages if is_held_back(p.key, share)]
-    return pairs, passages, TrainingText(held_pairs, held_passages)
+class Turn(nn.Module):
+    """A rotation of the teacher's vectors (384, 384), the identity at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Parameter(torch.zeros(HIDDEN, HIDDEN))
+
+    def forward(self) -> torch.Tensor:
+        return torch.matrix_exp(self.generator - self.generator.t())
 
 
-def _streams(
-    recipe: Recipe, pairs: list[Pair], passages: list[Passage]
-) -> tuple[Iterator[list[Pair]], Iterator[list[Passage]]]:
-    text, training = recipe.text, recipe.training
-    pair_weights = Weights(text.language_weights, text.source_weights, text.other_languages)
-    passage_weights = Weights(text.passage_language_weights, text.source_weights, 1.0)
-    return (
-        pair_batches(pairs, pair_weights, tokens=training.pair_tokens, seed=training.seed),
-        passage_batches(
-            passages,
-            passage_weights,
-            tokens=training.passage_tokens,
-            limit=training.passage_limit,
-            seed=training.seed,
-        ),
-    )
-
-
-def _optimizer(student: Encoder, settings: TrainingSettings) -> torch.optim.AdamW:
-    matrices = [p for p in student.parameters() if p.ndim > 1]
-    vectors = [p for p in student.parameters() if p.ndim <= 1]
+def _optimizers(
+    student: Encoder, turn: Turn, settings: TrainingSettings
+) -> list[torch.optim.Optimizer]:
+    """AdamW for the network, Adagrad for the word rows, most of which few batches touch."""
+    network = [(n, p) for n, p in student.named_parameters() if n != "rows"]
     groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {
+            "params": [p for _, p in network if p.ndim > 1],
+            "weight_decay": settings.weight_decay,
+            "peak": settings.learning_rate,
+        },
+        {
+            "params": [p for _, p in network if p.ndim <= 1],
+            "weight_decay": 0.0,
+            "peak": settings.learning_rate,
+        },
+        {"params": list(turn.parameters()), "weight_decay": 0.0, "peak": TURN_RATE},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def _skip(batches: Iterator[object], count: int) -> None:
-    next(islice(batches, count, count), None)
+    rows = [{"params": [student.rows], "peak": settings.row_rate}]
+    return [
+        torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True),
+        torch.optim.Adagrad(rows, lr=settings.row_rate),
+    ]

@@ -1,14 +1,28 @@
 """What the student is trained towards; every loss works on vectors that are not yet normalised."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 TEMPERATURE = 0.05
 
-SIZES: Mapping[int, float] = {384: 1.0, 256: 0.5, 128: 0.5}
+SIZES: Mapping[int, float] = {384: 1.0, 256: 0.8, 128: 0.5}
 """Trained sizes and the weight of each."""
+
+NEAR = 0.95
+"""Texts with targets this alike are no negatives of each other."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the teacher's vectors, of its similarities, of their level, of the contrastive part."""
+
+    vectors: float
+    similarities: float
+    level: float
+    contrast: float
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:
@@ -28,37 +42,65 @@ def divergence(
     )
 
 
+def level_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Squared difference of mean similarities.
+
+    The divergence does not see a constant added to all similarities; with this, those of unrelated
+    texts stay near the teacher's, 0 on average.
+    """
+    return (student.mean() - teacher.mean()).square()
+
+
 def contrast(similarity: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
     """InfoNCE with row i matching column i; `same` marks further pairs that are no negatives."""
     logits = (similarity / TEMPERATURE).masked_fill(same, -1e4)
-    return F.cross_entropy(logits, torch.arange(len(logits)))
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def distance(vectors: torch.Tensor, target: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """1 - cosine to the turned target.
+
+    `turn` (384, 384) is a rotation that slowly follows the student: all similarities of the
+    teacher stay, and the student may choose the directions that it keeps in its first 256 and 128
+    dimensions.
+    """
+    return 1 - (unit(vectors) * (target @ turn)).sum(1).mean()
 
 
 def translation_loss(
-    text: torch.Tensor, english: torch.Tensor, target: torch.Tensor, weight: float
+    text: torch.Tensor,
+    english: torch.Tensor,
+    target: torch.Tensor,
+    wanted: torch.Tensor,
+    turn: torch.Tensor,
+    weights: Weights,
 ) -> torch.Tensor:
-    """Both sides towards the mean of the two teacher vectors.
+    """Both sides towards one target.
 
     Args:
         text: student vectors (pairs, 384).
         english: student vectors of the translations.
         target: unit vectors (pairs, 384).
-        weight: of the contrastive part.
+        wanted: similarities (pairs, pairs) that the student's should be like.
+        turn: rotation of the target.
+        weights: of the parts.
     """
-    n = len(target)
-    own = torch.eye(n, dtype=torch.bool)
-    wanted = target @ target.t()
-    same = (wanted > 0.95) & ~own
-    loss = 2 * (1 - ((unit(text) + unit(english)) * target).sum(1).mean() / 2)
+    own = torch.eye(len(target), dtype=torch.bool, device=target.device)
+    same = (target @ target.t() > NEAR) & ~own
+    loss = weights.vectors * (distance(text, target, turn) + distance(english, target, turn))
     for size, share in SIZES.items():
         a, e = unit(text[:, :size]), unit(english[:, :size])
         across = a @ e.t()
+        alike = (
+            divergence(across, wanted)
+            + divergence(across.t(), wanted)
+            + divergence(a @ a.t(), wanted, own)
+            + divergence(e @ e.t(), wanted, own)
+        ) / 4
+        apart = (contrast(across, same) + contrast(across.t(), same)) / 2
+        offset = level_error(across, wanted)
         loss = loss + share * (
-            0.25 * divergence(across, wanted)
-            + 0.25 * divergence(across.t(), wanted)
-            + 0.25 * divergence(a @ a.t(), wanted, own)
-            + 0.25 * divergence(e @ e.t(), wanted, own)
-            + weight * contrast(across, same)
+            weights.similarities * alike + weights.contrast * apart + weights.level * offset
         )
     return loss
 
@@ -67,7 +109,8 @@ def retrieval_loss(
     query: torch.Tensor,
     passage: torch.Tensor,
     targets: tuple[torch.Tensor, torch.Tensor],
-    weight: float,
+    turn: torch.Tensor,
+    weights: Weights,
 ) -> torch.Tensor:
     """Queries and passages towards the teacher's vectors and its ranking.
 
@@ -75,20 +118,24 @@ def retrieval_loss(
         query: student vectors (pairs, 384).
         passage: student vectors of the passages.
         targets: the teacher's unit vectors of both.
-        weight: of the contrastive part.
+        turn: rotation of the targets.
+        weights: of the parts.
     """
     wanted_q, wanted_p = targets
-    own = torch.eye(len(query), dtype=torch.bool)
+    own = torch.eye(len(query), dtype=torch.bool, device=query.device)
     ranking, likeness = wanted_q @ wanted_p.t(), wanted_p @ wanted_p.t()
-    same = ((likeness > 0.95) | (wanted_q @ wanted_q.t() > 0.95)) & ~own
-    fit = (unit(query) * wanted_q).sum(1).mean() + (unit(passage) * wanted_p).sum(1).mean()
-    loss = 2 * (1 - fit / 2)
+    same = ((likeness > NEAR) | (wanted_q @ wanted_q.t() > NEAR)) & ~own
+    loss = weights.vectors * (distance(query, wanted_q, turn) + distance(passage, wanted_p, turn))
     for size, share in SIZES.items():
         q, p = unit(query[:, :size]), unit(passage[:, :size])
+        ranked = (
+            2 * divergence(q @ p.t(), ranking)
+            + divergence(p @ q.t(), ranking.t())
+            + divergence(p @ p.t(), likeness, own)
+        ) / 4
+        apart = contrast(q @ p.t(), same)
+        offset = level_error(q @ p.t(), ranking)
         loss = loss + share * (
-            0.5 * divergence(q @ p.t(), ranking)
-            + 0.25 * divergence(p @ q.t(), ranking.t())
-            + 0.25 * divergence(p @ p.t(), likeness, own)
-            + weight * contrast(q @ p.t(), same)
+            weights.similarities * ranked + weights.contrast * apart + weights.level * offset
         )
     return loss

@@ -1,33 +1,67 @@
 """Teacher and student in torch: the same post-norm encoder, dense or with some MoE layers.
 
 The teacher is this network without MoE layers and with all rows; the student keeps 8 experts in
-some layers (shared/model contract: gate weights are not renormalised, experts have no biases,
-one output bias is added once).
+some layers (gate weights are not renormalised, experts have no biases, one output bias is added
+once). Batches are packed: all tokens of all texts one after another, no padding.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from embedge.models.recipes.packing import Packed
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, POSITIONS, TeacherFile
+from embedge.models.recipes.word_rows import fake_quantized
 
 HEADS, EXPERTS, TOP_K = 12, 8, 2
 EPSILON = 1e-12
 PAD = 1
 
 
-def padded(token_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids (texts, longest) int64 and mask of the same shape, float32."""
-    longest = max(map(len, token_ids))
-    ids = np.full((len(token_ids), longest), PAD, np.int64)
-    mask = np.zeros((len(token_ids), longest), np.float32)
-    for row, tokens in enumerate(token_ids):
-        ids[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
+@dataclass(frozen=True)
+class Batch:
+    """A packed batch on a device.
+
+    `ids`, `positions`, `owner` (tokens,); `starts` (texts + 1,) int32; `longest` in tokens.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    owner: torch.Tensor
+    starts: torch.Tensor
+    longest: int
+
+    @property
+    def texts(self) -> int:
+        """Number of texts."""
+        return len(self.starts) - 1
+
+
+def to_batch(packed: Packed, device: torch.device) -> Batch:
+    """Move a packed batch to the device."""
+    lengths = packed.lengths
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    positions = np.arange(len(packed.ids)) - np.repeat(starts[:-1], lengths)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    ids, position, of, start = (
+        _moved(torch.from_numpy(array), device)
+        for array in (packed.ids, positions, owner, starts.astype(np.int32))
+    )
+    return Batch(ids, position, of, start, int(lengths.max(initial=1)))
+
+
+def _moved(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+
+
+def batch_of(token_ids: Sequence[Sequence[int]], device: torch.device) -> Batch:
+    """A batch of token lists, special tokens included."""
+    ids = np.concatenate([np.asarray(i, np.int64) for i in token_ids])
+    return to_batch(Packed(ids, np.array([len(i) for i in token_ids], np.int64)), device)
 
 
 class Dense(nn.Module):
@@ -55,19 +89,22 @@ class Experts(nn.Module):
         self.balance = torch.zeros(())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Real tokens only, (tokens, hidden) to the same shape."""
-        probability = F.softmax(x @ self.router.t(), dim=-1)  # (tokens, experts)
+        """X (tokens, hidden) to the same shape."""
+        with torch.autocast(x.device.type, enabled=False):
+            probability = F.softmax(x.float() @ self.router.t(), dim=-1)  # (tokens, experts)
         weight, chosen = probability.topk(TOP_K, dim=-1)  # (tokens, 2)
-        out = torch.zeros_like(x)
-        for expert in range(EXPERTS):
-            token, slot = torch.where(chosen == expert)
-            if token.numel():
-                h = F.gelu(x[token] @ self.w1[expert].t()) @ self.w2[expert]
-                out = out.index_add(0, token, h * weight[token, slot, None])
-        share = F.one_hot(chosen, EXPERTS).float().sum((0, 1)) / chosen.numel()
+        order = chosen.flatten().argsort()
+        token = order // TOP_K
+        counts = torch.bincount(chosen.flatten(), minlength=EXPERTS)
+        parts = x[token].split(counts.tolist())
+        out = torch.cat(
+            [F.gelu(part @ self.w1[i].t()) @ self.w2[i] for i, part in enumerate(parts)]
+        )
+        weighted = out.float() * weight.flatten()[order, None]
+        share = counts / chosen.numel()
         self.load = share.detach()
         self.balance = EXPERTS * (share * probability.mean(0)).sum()
-        return out + self.bias
+        return torch.zeros_like(x).index_add(0, token, weighted.to(x.dtype)) + self.bias
 
 
 class Layer(nn.Module):
@@ -81,64 +118,106 @@ class Layer(nn.Module):
         self.norm2 = nn.LayerNorm(HIDDEN, eps=EPSILON)
         self.mlp: Dense | Experts = Experts() if moe else Dense()
 
-    def forward(
-        self, x: torch.Tensor, key_mask: torch.Tensor | None, real: torch.Tensor
-    ) -> torch.Tensor:
-        """Apply to x (texts, tokens, hidden); `real`: flat positions that are not padding."""
-        h = self.attended(x, key_mask)
-        if isinstance(self.mlp, Dense):
-            return self.norm2(self.mlp(h) + h)
-        flat = h.reshape(-1, HIDDEN)
-        m = torch.zeros_like(flat).index_copy(0, real, self.mlp(flat[real]))
-        return self.norm2(m.view_as(h) + h)
+    def forward(self, x: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Apply to x (tokens, hidden)."""
+        return self.after_attention(x, attention(self.qkv(x), batch))
 
-    def attended(self, x: torch.Tensor, key_mask: torch.Tensor | None) -> torch.Tensor:
+    def after_attention(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """Everything behind the attention's mixing of the layer's input x."""
+        h = self.before_mlp(x, mixed)
+        return self.norm2(self.mlp(h) + h)
+
+    def before_mlp(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """The state that the feed-forward part reads."""
-        texts, tokens, _ = x.shape
-        qkv = self.qkv(x).view(texts, tokens, 3, HEADS, HIDDEN // HEADS).permute(2, 0, 3, 1, 4)
-        a = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=key_mask)
-        return self.norm1(self.out(a.transpose(1, 2).reshape(texts, tokens, HIDDEN)) + x)
+        return self.norm1(self.out(mixed) + x)
+
+
+def attention(qkv: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Softmax attention inside every text, (tokens, 3 * hidden) to (tokens, hidden)."""
+    tokens = len(qkv)
+    if qkv.device.type == "cuda":
+        from torch.nn.attention.varlen import varlen_attn
+
+        q, k, v = qkv.to(torch.bfloat16).view(tokens, 3, HEADS, HIDDEN // HEADS).unbind(1)
+        n = batch.longest
+        mixed = varlen_attn(q, k, v, batch.starts, batch.starts, n, n)
+        assert isinstance(mixed, torch.Tensor)
+        return mixed.reshape(tokens, HIDDEN)
+    place = batch.owner * batch.longest + batch.positions
+    padded = qkv.new_zeros(batch.texts * batch.longest, 3 * HIDDEN).index_copy(0, place, qkv)
+    q, k, v = (
+        padded.view(batch.texts, batch.longest, 3, HEADS, HIDDEN // HEADS)
+        .permute(2, 0, 3, 1, 4)
+        .unbind(0)
+    )
+    lengths = batch.starts.diff()
+    real = torch.arange(batch.longest) < lengths[:, None]
+    mask = None if bool(real.all()) else real[:, None, None, :]
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return mixed.transpose(1, 2).reshape(-1, HIDDEN)[place]
 
 
 class Encoder(nn.Module):
-    """Token ids to mean-pooled vectors; the word rows are a buffer, so they are never trained."""
+    """Packed token ids to mean-pooled vectors.
 
-    rows: torch.Tensor
+    `rows` are the word rows; where `four_bit`, they are trained through their 4-bit form.
+    """
 
-    def __init__(self, rows: torch.Tensor, moe_layers: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        rows: torch.Tensor,
+        moe_layers: Sequence[int] = (),
+        *,
+        layers: int = LAYERS,
+        four_bit: bool = False,
+    ) -> None:
         super().__init__()
-        self.register_buffer("rows", rows, persistent=False)
+        self.rows = nn.Parameter(rows)
         self.positions = nn.Parameter(torch.zeros(POSITIONS, HIDDEN))
         self.type_row = nn.Parameter(torch.zeros(HIDDEN))
         self.norm = nn.LayerNorm(HIDDEN, eps=EPSILON)
-        self.layers = nn.ModuleList(Layer(moe=i in moe_layers) for i in range(LAYERS))
+        self.layers = nn.ModuleList(Layer(moe=i in moe_layers) for i in range(layers))
+        self._four_bit = four_bit
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Means over real tokens (texts, hidden), not normalised."""
-        x = self.states(ids, mask, len(self.layers))
-        return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Means over tokens (texts, hidden), float32, not normalised."""
+        x = self.states(batch, len(self.layers)).float()
+        total = x.new_zeros(batch.texts, HIDDEN).index_add(0, batch.owner, x)
+        return total / batch.starts.diff()[:, None]
 
-    def states(self, ids: torch.Tensor, mask: torch.Tensor, depth: int) -> torch.Tensor:
-        """Hidden states after `depth` layers."""
-        x = self.norm(F.embedding(ids, self.rows) + self.positions[: ids.shape[1]] + self.type_row)
-        real = mask.reshape(-1).nonzero()[:, 0]
-        key_mask = None if bool(mask.all()) else mask[:, None, None, :].bool()
+    def states(self, batch: Batch, depth: int) -> torch.Tensor:
+        """Hidden states (tokens, hidden) after `depth` layers."""
+        words = F.embedding(batch.ids, self.rows)
+        if self._four_bit:
+            words = fake_quantized(words)
+        x = self.norm(words + F.embedding(batch.positions, self.positions) + self.type_row)
         for layer in self.layers[:depth]:
-            x = layer(x, key_mask, real)
+            x = layer(x, batch)
         return x
 
     def experts(self) -> list[Experts]:
         """The MoE blocks, lowest first."""
         return [layer.mlp for layer in self.layers if isinstance(layer.mlp, Experts)]
 
+    def compile_layers(self) -> None:
+        """Fuse the part behind the attention of every dense layer."""
+        for layer in self.layers:
+            if isinstance(layer, Layer) and isinstance(layer.mlp, Dense):
+                layer.after_attention = torch.compile(layer.after_attention, dynamic=True)  # type: ignore[method-assign]
+
 
 def load_teacher(file: TeacherFile) -> Encoder:
     """The teacher as it is, 250,037 rows, evaluation only."""
     teacher = Encoder(torch.from_numpy(file.tensors["emb.word"]))
     copy_dense_weights(file, teacher)
-    teacher.eval()
-    teacher.requires_grad_(False)
-    return teacher
+    return frozen(teacher)
+
+
+def frozen(encoder: Encoder) -> Encoder:
+    """The encoder, for evaluation only."""
+    encoder.eval()
+    encoder.requires_grad_(False)
+    return encoder
 
 
 def copy_dense_weights(file: TeacherFile, encoder: Encoder) -> None:

@@ -1,6 +1,10 @@
-"""First step: text, vocabulary and the untrained student, written to the working folder."""
+"""First step: text, vocabulary and the untrained student, written to the working folder.
+
+All that training needs lies there afterwards: the corpus, the tokenizers, the teachers' weights.
+"""
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from embedge.models.bundle import write_atomically
+from embedge.models.durable import write_atomically
+from embedge.models.recipes.corpus import Corpus, build_corpus, write_corpus
+from embedge.models.recipes.curriculum import is_held_back
 from embedge.models.recipes.leakage import EvaluationText, evaluation_texts
-from embedge.models.recipes.network import Encoder, load_teacher, padded
+from embedge.models.recipes.network import Encoder, batch_of, load_teacher
 from embedge.models.recipes.settings import Recipe, StudentSettings, VocabularySettings
 from embedge.models.recipes.teacher_file import LAYERS, TeacherFile
 from embedge.models.recipes.tokens import TextEncoder, like_length
@@ -34,12 +40,10 @@ from embedge.models.recipes.vocabulary import (
 )
 
 ROW_MULTIPLE = 64
-TEACHER_PREFIX = {
-    "search_query: ": "query: ",
-    "search_document: ": "passage: ",
-    "classification: ": "query: ",
-    "clustering: ": "query: ",
-}
+TEACHER_TOKENIZER = "teacher-tokenizer.json"
+TRAIN, HELD = "train", "held"
+"""Folders of the corpus that is trained on and of the one that is held back."""
+CPU = torch.device("cpu")
 XLMR_LANGUAGES = frozenset(
     "af am ar as az be bg bn br bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he "
     "hi hr hu hy id is it ja jv ka kk km kn ko ku ky la lo lt lv mg mk ml mn mr ms my nb ne nl nn "
@@ -84,6 +88,17 @@ def read_text(recipe: Recipe, inputs: Inputs) -> TrainingText:
         ):
             pairs.append(pair)
     return TrainingText(pairs, read_passages(inputs.pack))
+
+
+def keep_text(recipe: Recipe, text: TrainingText, inputs: Inputs, folder: Path) -> None:
+    """Write both corpora and the teacher's tokenizer."""
+    share = recipe.text.held_back
+    for name, held in ((TRAIN, False), (HELD, True)):
+        (folder / name).mkdir(exist_ok=True)
+        pairs = [p for p in text.pairs if is_held_back(p.english, share) == held]
+        passages = [p for p in text.passages if is_held_back(p.key, share) == held]
+        write_corpus(build_corpus(pairs, passages), folder / name)
+    shutil.copyfile(inputs.tokenizer, folder / TEACHER_TOKENIZER)
 
 
 def cut_vocabulary(
@@ -155,25 +170,28 @@ def embed(
     """Means (texts, hidden), not normalised."""
     ids = tokens.ids(texts, prefix, limit)
     out = torch.zeros(len(ids), encoder.positions.shape[1])
-    with torch.inference_mode():
+    with torch.no_grad():
         for rows in like_length([len(i) for i in ids], 4096):
-            out[rows] = encoder(*padded([ids[i] for i in rows]))
+            out[rows] = encoder(batch_of([ids[i] for i in rows], CPU))
     return out
 
 
 def make_student(
-    recipe: Recipe, text: TrainingText, file: TeacherFile, inputs: Inputs, folder: Path
+    recipe: Recipe, corpus: Corpus, file: TeacherFile, start: Path | None, folder: Path
 ) -> None:
-    """Write `student.pt` (untrained) and `means.json` (the teacher's mean vectors)."""
+    """Write `student.pt` (untrained) and `means.json` (the teacher's mean vectors).
+
+    The folder must hold both tokenizers.
+    """
     generator = torch.Generator().manual_seed(recipe.training.seed)
-    teacher, full = load_teacher(file), TextEncoder(inputs.tokenizer)
-    sentences = sample((p.text for p in text.pairs), 1200, 1)
-    sentences += sample((p.text for p in text.passages), 100, 1)
+    teacher, full = load_teacher(file), TextEncoder(folder / TEACHER_TOKENIZER)
+    sentences = sample((corpus.texts[i] for i in corpus.pairs[:, 0]), 1200, 1)
+    sentences += sample((corpus.texts[i] for i in corpus.passages[:, 0]), 100, 1)
     means = teacher_means(teacher, full, sentences)
     write_atomically(folder / "means.json", json.dumps(means).encode())
-    if inputs.start is not None:
+    if start is not None:
         rows = student_rows(file, folder)
-        earlier = read_student(inputs.start, rows, moe_layers(recipe.student))
+        earlier = read_student(start, rows, moe_layers(recipe.student))
         torch.save(earlier.state_dict(), folder / "student.pt")
         return
     routings: dict[int, Routing] = {}
@@ -181,8 +199,9 @@ def make_student(
         inputs_seen = []
         for prefix in ("query: ", "passage: "):
             ids = full.ids(sentences[::2], prefix, 128)
-            for rows in like_length([len(i) for i in ids], 4096):
-                inputs_seen.append(moe_inputs(teacher, *padded([ids[i] for i in rows]), layer))
+            for some in like_length([len(i) for i in ids], 4096):
+                batch = batch_of([ids[i] for i in some], CPU)
+                inputs_seen.append(moe_inputs(teacher, batch, layer))
         routings[layer] = routing_for(torch.cat(inputs_seen), generator)
     student = up_cycle(
         file,

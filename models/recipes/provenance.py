@@ -72,10 +72,23 @@ def side_file(recipe: Recipe, pieces: int, start: Path | None) -> dict[str, obje
                 "from": "https://huggingface.co/FacebookAI/xlm-roberta-base",
                 "license": "MIT",
             },
+            *(_second_teacher(recipe)),
             *(_text_entries(recipe)),
             *(_start_entries(start) if start else ()),
         ],
     }
+
+
+def _second_teacher(recipe: Recipe) -> list[Entry]:
+    if recipe.training.second_teacher == 0:
+        return []
+    return [
+        {
+            "what": "second teacher, of similarities between English sentences",
+            "from": "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+            "license": "Apache-2.0",
+        }
+    ]
 
 
 def _text_entries(recipe: Recipe) -> list[Entry]:

@@ -44,18 +44,29 @@ class StudentSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Optimiser, batch sizes in tokens, loss weights; `steps` ends the learning-rate decay."""
+    """Optimiser, batch sizes in texts, loss weights; `steps` ends the learning-rate decay.
+
+    `row_rate` is the word rows' own learning rate; `cut_pieces` the share of pieces that are cut
+    into smaller ones in every other batch; `english_share` the English side's part in the target
+    of a translation; `second_teacher` the similarity teacher's part in the wanted similarities.
+    """
 
     seed: int
     steps: int
     warmup: int
     learning_rate: float
+    row_rate: float
     weight_decay: float
-    pair_tokens: int
-    passage_tokens: int
-    passage_limit: int
+    pairs: int
+    passages: int
     passages_every: int
     cross_lingual: float
+    cut_pieces: float
+    english_share: float
+    second_teacher: float
+    vectors: float
+    similarities: float
+    level: float
     contrast: float
     balance: float
     average: float

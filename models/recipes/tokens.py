@@ -1,30 +1,22 @@
-"""Texts to token ids, and batches of texts of like length."""
+"""Texts to token ids for the few that are no part of the corpus, and batches of like length."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
-END = 2
+from embedge.models.recipes.packing import open_tokenizer
 
 
 class TextEncoder:
     """Prefix, special tokens, cut at `limit` tokens; the end token survives the cut."""
 
     def __init__(self, tokenizer: Path) -> None:
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-
-    @property
-    def pieces(self) -> int:
-        """Vocabulary size."""
-        return int(self._tokenizer.get_vocab_size())
+        self._tokenizer = open_tokenizer(tokenizer)
+        self._end = self._tokenizer.encode("").ids[-1]
 
     def ids(self, texts: Sequence[str], prefix: str, limit: int) -> list[list[int]]:
         """Token ids of each text behind `prefix`."""
         found = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
-        return [e.ids if len(e.ids) <= limit else [*e.ids[: limit - 1], END] for e in found]
+        return [e.ids if len(e.ids) <= limit else [*e.ids[: limit - 1], self._end] for e in found]
 
 
 def like_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

@@ -36,7 +36,7 @@ def read_student(folder: Path, rows: torch.Tensor, moe_layers: Sequence[int]) ->
     missing = [i for i in moe_layers if _router(i) not in t]
     if missing:
         raise CheckpointError(f"{folder} has no experts in layers {missing}; up-cycle instead")
-    student = Encoder(rows, moe_layers)
+    student = Encoder(rows, moe_layers, four_bit=True)
     with torch.no_grad():
         student.positions.copy_(t["embeddings.position_embeddings.weight"])
         student.type_row.copy_(t["embeddings.token_type_embeddings.weight"][0])

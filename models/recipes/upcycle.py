@@ -14,8 +14,11 @@ import torch
 from embedge.models.recipes.network import (
     EXPERTS,
     TOP_K,
+    Batch,
     Encoder,
     Experts,
+    Layer,
+    attention,
     copy_dense_weights,
 )
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, TeacherFile
@@ -67,7 +70,7 @@ def up_cycle(
         noise: deviation of the experts' noise, in deviations of the weight itself.
         generator: source of the noise.
     """
-    student = Encoder(rows, tuple(routings))
+    student = Encoder(rows, tuple(routings), four_bit=True)
     copy_dense_weights(file, student)
     t = {name: torch.from_numpy(value) for name, value in file.tensors.items()}
     with torch.no_grad():
@@ -84,12 +87,13 @@ def up_cycle(
     return student
 
 
-def moe_inputs(teacher: Encoder, ids: torch.Tensor, mask: torch.Tensor, layer: int) -> torch.Tensor:
-    """What the feed-forward part of `layer` reads, (real tokens, hidden)."""
-    with torch.inference_mode():
-        x = teacher.states(ids, mask, layer)
-        h = teacher.layers[layer].attended(x, mask[:, None, None, :].bool())
-    return h[mask.bool()]
+def moe_inputs(teacher: Encoder, batch: Batch, layer: int) -> torch.Tensor:
+    """What the feed-forward part of `layer` reads, (tokens, hidden)."""
+    block = teacher.layers[layer]
+    assert isinstance(block, Layer)
+    with torch.no_grad():
+        x = teacher.states(batch, layer)
+        return block.before_mlp(x, attention(block.qkv(x), batch))
 
 
 def centre(student: Encoder, mean: torch.Tensor) -> None:

@@ -3,21 +3,22 @@
 Nothing here is evaluation text; it only tells whether training still pays.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
+from embedge.models.recipes.batches import DOCUMENT, QUERY
 from embedge.models.recipes.card import Health
-from embedge.models.recipes.losses import unit
-from embedge.models.recipes.network import Encoder, padded
-from embedge.models.recipes.tokens import TextEncoder
-from embedge.models.recipes.training_text import Pair, Passage, sample
+from embedge.models.recipes.corpus import Corpus
+from embedge.models.recipes.losses import SIZES, unit
+from embedge.models.recipes.network import Encoder, to_batch
+from embedge.models.recipes.packing import Elements, Int64, pack
+from embedge.models.recipes.teachers import half_precision
+from embedge.models.recipes.tokenized import Tokenized
 
-Targets = Callable[[Sequence[str], str, int], torch.Tensor]
-QUERY, DOCUMENT = "search_query: ", "search_document: "
-PAIRS, PASSAGES, BATCH = 384, 96, 32
+Targets = Callable[[Elements, str, int], torch.Tensor]
+PAIRS, PASSAGES, PART = 2048, 384, 128
 LEAST_TEXTS = 40
 """A language with fewer held-back texts is not shown in the expert use."""
 
@@ -25,92 +26,96 @@ LEAST_TEXTS = 40
 class Validation:
     """A fixed sample of the held-back text; the teacher runs over it once."""
 
-    def __init__(
-        self, pairs: Sequence[Pair], passages: Sequence[Passage], tokens: TextEncoder
-    ) -> None:
-        some = sample(pairs, PAIRS, seed=3)
-        found = sample(passages, PASSAGES, seed=3)
+    def __init__(self, held: Corpus, tokens: Tokenized, targets: Targets) -> None:
+        random = np.random.default_rng(3)
+        pairs = held.pairs[random.permutation(len(held.pairs))[:PAIRS]].astype(np.int64)
+        passages = held.passages[random.permutation(len(held.passages))[:PASSAGES]].astype(np.int64)
+        # The same sentence or section in another language is as right an answer.
+        self._sentence = torch.from_numpy(pairs[:, 1])
+        self._section = torch.from_numpy(passages[:, 2])
         self._tokens = tokens
         self._texts = {
-            "text": ([p.text for p in some], QUERY, 80),
-            "english": ([p.english for p in some], QUERY, 80),
-            "query": ([p.query for p in found], QUERY, 48),
-            "passage": ([p.text for p in found], DOCUMENT, 192),
+            "text": (pairs[:, 0], QUERY, 96),
+            "english": (pairs[:, 1], QUERY, 96),
+            "query": (passages[:, 1], QUERY, 64),
+            "passage": (passages[:, 0], DOCUMENT, 512),
         }
-        self._targets: dict[str, torch.Tensor] = {}
+        self._targets = {
+            name: torch.cat([targets(Elements.single(p), prefix, limit) for p in _parts(texts)])
+            for name, (texts, prefix, limit) in self._texts.items()
+        }
 
-    def scores(self, student: Encoder, targets: Targets) -> dict[str, float]:
-        """Mean cosines to the teacher and shares found, at 384 and 128, and the expert shares."""
-        if not self._targets:
-            self._targets = {
-                name: torch.cat([targets(part, prefix, limit) for part in _parts(texts)])
-                for name, (texts, prefix, limit) in self._texts.items()
-            }
+    def scores(self, student: Encoder) -> dict[str, float]:
+        """Mean cosines to the teacher, similarities' distance to the teacher's, shares found."""
         loads = [torch.zeros_like(e.load) for e in student.experts()]
-        own = {name: self._embed(student, name, loads) for name in self._texts}
+        own = {}
+        for name, (texts, prefix, limit) in self._texts.items():
+            own[name] = embed_texts(student, self._tokens, texts, prefix, limit, loads)
         taught = self._targets
-        mixed = unit(taught["text"] + taught["english"])
-        scores = {
-            "cosine_text": _cosine(own["text"], taught["text"]),
-            "cosine_mixed": _cosine(own["text"], mixed),
-            "cosine_query": _cosine(own["query"], taught["query"]),
-            "cosine_passage": _cosine(own["passage"], taught["passage"]),
-        }
-        for size in (384, 128):
+        scores: dict[str, float] = {}
+        for name in ("text", "passage"):
+            wanted = taught[name] @ taught[name].t()
+            scores[f"similarity_{name}"] = float((own[name] @ own[name].t() - wanted).abs().mean())
+        for size in SIZES:
             cut = {name: unit(value[:, :size]) for name, value in own.items()}
-            scores[f"translation_{size}"] = _found(cut["text"], cut["english"])
-            scores[f"passage_{size}"] = _found(cut["query"], cut["passage"])
-        scores["translation_teacher"] = _found(taught["text"], taught["english"])
-        scores["passage_teacher"] = _found(taught["query"], taught["passage"])
+            scores |= self._found(cut, str(size))
+        scores |= self._found(taught, "teacher")
         for i, load in enumerate(loads):
             share = load / load.sum()
             scores[f"least_load_{i}"] = float(share.min())
             scores[f"most_load_{i}"] = float(share.max())
         return scores
 
-    def _embed(self, student: Encoder, name: str, loads: list[torch.Tensor]) -> torch.Tensor:
-        texts, prefix, limit = self._texts[name]
-        out = []
-        with torch.no_grad():
-            for part in _parts(texts):
-                ids = self._tokens.ids(part, prefix, limit)
-                out.append(student(*padded(ids)))
-                for load, experts in zip(loads, student.experts(), strict=True):
-                    load += experts.load * sum(map(len, ids))
-        return unit(torch.cat(out))
+    def _found(self, vectors: Mapping[str, torch.Tensor], of: str) -> dict[str, float]:
+        """Shares of translations and passages that are nearest to their text and query."""
+        shares = {}
+        for name, asked, answers, same in (
+            ("translation", "text", "english", self._sentence),
+            ("passage", "query", "passage", self._section),
+        ):
+            nearest = (vectors[asked] @ vectors[answers].t()).argmax(1).cpu()
+            shares[f"{name}_{of}"] = float((same[nearest] == same).float().mean())
+        return shares
 
 
-def measure_health(
-    student: Encoder, tokens: TextEncoder, pairs: Sequence[Pair], layers: Sequence[int]
-) -> Health:
+def embed_texts(
+    student: Encoder,
+    tokens: Tokenized,
+    texts: Int64,
+    prefix: str,
+    limit: int,
+    loads: list[torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Unit vectors (texts, 384); the slots that each expert got are added to `loads`."""
+    out = []
+    device = student.rows.device
+    with torch.no_grad(), half_precision(device):
+        for part in _parts(texts):
+            elements = Elements.single(part)
+            packed = pack(tokens.student, elements, tokens.student_prefixes[prefix], limit)
+            out.append(student(to_batch(packed, device)))
+            for load, experts in zip(loads or [], student.experts(), strict=bool(loads)):
+                load += experts.load.to(load.device) * len(packed.ids)
+    return unit(torch.cat(out))
+
+
+def measure_health(student: Encoder, held: Corpus, tokens: Tokenized, layers: list[int]) -> Health:
     """Cosines of translations and of random pairs, and each language's expert shares."""
-    some = sample(pairs, PAIRS, seed=4)
-    by_language: dict[str, list[str]] = defaultdict(list)
-    for pair in pairs:
-        by_language[pair.language].append(pair.text)
-        by_language["en"].append(pair.english)
+    random = np.random.default_rng(4)
+    some = held.pairs[random.permutation(len(held.pairs))[:512]].astype(np.int64)
+    sides = [embed_texts(student, tokens, some[:, i], QUERY, 96) for i in (0, 1)]
+    cosines = (sides[0] @ sides[1].t()).cpu().numpy()
     use = {}
-    with torch.no_grad():
-        sides = [
-            unit(torch.cat([student(*padded(tokens.ids(part, QUERY, 80))) for part in _parts(t)]))
-            for t in ([p.text for p in some], [p.english for p in some])
-        ]
-        for language, texts in by_language.items():
-            if len(texts) >= LEAST_TEXTS:
-                student(*padded(tokens.ids(texts[:LEAST_TEXTS], QUERY, 80)))
-                use[language] = np.stack([e.load.double().numpy() for e in student.experts()])
-    cosines = (sides[0] @ sides[1].t()).numpy()
+    for number, language in [*enumerate(held.languages), (-1, "en")]:
+        of_language = held.pairs[held.pairs[:, 2] == number, 0] if number >= 0 else some[:, 1]
+        texts = np.unique(of_language.astype(np.int64))
+        if len(texts) >= LEAST_TEXTS and (number < 0 or language != "en"):
+            loads = [torch.zeros_like(e.load) for e in student.experts()]
+            embed_texts(student, tokens, texts[:400], QUERY, 96, loads)
+            use[language] = np.stack([(x / x.sum()).double().cpu().numpy() for x in loads])
     others = ~np.eye(len(cosines), dtype=bool)
     return Health(np.diag(cosines), cosines[others], use, layers)
 
 
-def _parts(texts: list[str]) -> list[list[str]]:
-    return [texts[i : i + BATCH] for i in range(0, len(texts), BATCH)]
-
-
-def _cosine(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a * b).sum(1).mean())
-
-
-def _found(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(((a @ b.t()).argmax(1) == torch.arange(len(a))).float().mean())
+def _parts(texts: Int64) -> list[Int64]:
+    return [texts[i : i + PART] for i in range(0, len(texts), PART)]

@@ -121,3 +121,9 @@ def write_tokenizer(
     special = document["added_tokens"]
     document["added_tokens"] = [token for token in special if token["id"] < SPECIALS]
     write_atomically(out, json.dumps(document, ensure_ascii=False).encode())
+
+
+def read_vocabulary(tokenizer: Path) -> tuple[list[str], list[float]]:
+    """Pieces and log probabilities of a unigram `tokenizer.json`."""
+    vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
+    return [piece for piece, _ in vocabulary], [score for _, score in vocabulary]

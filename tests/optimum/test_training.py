@@ -1,0 +1,214 @@
+"""The recipe's network and training loop on a random teacher of the real size."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
+
+from embedge.models.checkpoint import open_checkpoint  # noqa: E402
+from embedge.models.recipes import steps  # noqa: E402
+from embedge.models.recipes.__main__ import RECIPE  # noqa: E402
+from embedge.models.recipes.checkpoint_folder import write_checkpoint  # noqa: E402
+from embedge.models.recipes.corpus import build_corpus, write_corpus  # noqa: E402
+from embedge.models.recipes.network import Encoder, batch_of, load_teacher  # noqa: E402
+from embedge.models.recipes.prepare import CPU, HELD, TEACHER_TOKENIZER, TRAIN  # noqa: E402
+from embedge.models.recipes.settings import Recipe, read_recipe  # noqa: E402
+from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, TeacherFile  # noqa: E402
+from embedge.models.recipes.training_text import Pair, Passage  # noqa: E402
+from embedge.models.recipes.upcycle import moe_inputs, routing_for, up_cycle  # noqa: E402
+from embedge.models.recipes.word_rows import fake_quantized, quantized  # noqa: E402
+
+PIECES = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz:_0123456789"]
+
+
+def random_teacher() -> TeacherFile:
+    random = np.random.default_rng(1)
+
+    def some(*shape: int) -> np.ndarray:
+        return 0.05 * random.standard_normal(shape, dtype=np.float32)
+
+    tensors = {"emb.word": quantized(torch.from_numpy(some(len(PIECES), HIDDEN))).numpy()}
+    tensors |= {"emb.pos": some(512, HIDDEN), "emb.type": some(2, HIDDEN)}
+    for name in ("emb.ln", *(f"l{i}.{n}" for i in range(LAYERS) for n in ("aln", "oln"))):
+        tensors |= {name + ".w": 1 + some(HIDDEN), name + ".b": some(HIDDEN)}
+    for i in range(LAYERS):
+        for part in ("q", "k", "v", "ao"):
+            tensors |= {f"l{i}.{part}.w": some(HIDDEN, HIDDEN), f"l{i}.{part}.b": some(HIDDEN)}
+        tensors |= {f"l{i}.fi.w": some(INNER, HIDDEN), f"l{i}.fi.b": some(INNER)}
+        tensors |= {f"l{i}.fo.w": some(HIDDEN, INNER), f"l{i}.fo.b": some(HIDDEN)}
+    return TeacherFile(tuple(PIECES), np.zeros(len(PIECES), np.float32), tensors)
+
+
+TEACHER = random_teacher()
+
+
+def up_cycled() -> Encoder:
+    generator = torch.Generator().manual_seed(1)
+    random = np.random.default_rng(2)
+    ids = [random.integers(4, len(PIECES), 60).tolist() for _ in range(40)]
+    seen = moe_inputs(load_teacher(TEACHER), batch_of(ids, CPU), 1)
+    rows = torch.from_numpy(TEACHER.tensors["emb.word"])
+    routings = {1: routing_for(seen, generator)}
+    return up_cycle(TEACHER, rows, routings, noise=0.02, generator=generator)
+
+
+def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cosine_similarity(a, b, dim=1)
+
+
+def texts(count: int) -> list[list[int]]:
+    random = np.random.default_rng(3)
+    return [random.integers(4, len(PIECES), random.integers(1, 40)).tolist() for _ in range(count)]
+
+
+def test_a_packed_batch_gives_each_text_the_vector_that_it_has_alone() -> None:
+    encoder, some = up_cycled(), texts(9)
+
+    with torch.no_grad():
+        together = encoder(batch_of(some, CPU))
+        alone = torch.cat([encoder(batch_of([text], CPU)) for text in some])
+
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_the_untrained_student_keeps_its_teachers_function() -> None:
+    some = texts(30)
+
+    with torch.no_grad():
+        own = up_cycled()(batch_of(some, CPU))
+        taught = load_teacher(TEACHER)(batch_of(some, CPU))
+
+    assert cosines(own, taught).min() > 0.98
+
+
+def test_rows_in_four_bit_form_stay_and_others_are_rounded_into_it() -> None:
+    rows = torch.from_numpy(TEACHER.tensors["emb.word"])
+    other = rows + 0.001 * torch.randn(rows.shape, generator=torch.Generator().manual_seed(1))
+
+    assert quantized(rows).equal(rows)
+    assert not quantized(other).equal(other)
+    assert quantized(quantized(other)).equal(quantized(other))
+
+
+def test_the_gradient_goes_straight_through_the_rounding() -> None:
+    rows = torch.randn(4, 64, requires_grad=True)
+
+    (fake_quantized(rows) * 3).sum().backward()
+
+    assert rows.grad is not None
+    assert rows.grad.equal(torch.full((4, 64), 3.0))
+
+
+def write_tokenizer(path: Path) -> None:
+    made = Tokenizer(models.Unigram([(p, -float(i > 3)) for i, p in enumerate(PIECES)], unk_id=3))
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    made.save(str(path))
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A prepared working folder."""
+    monkeypatch.setattr(steps, "_teacher_file", lambda _: TEACHER)
+    for name in ("tokenizer.json", TEACHER_TOKENIZER):
+        write_tokenizer(tmp_path / name)
+    for name, count in ((TRAIN, 40), (HELD, 12)):
+        pairs = [
+            Pair("de", "tatoeba", f"satz {name} {i}", f"line {name} {i}") for i in range(count)
+        ]
+        found = [
+            Passage(
+                "en", "peps", f"{name} {i}", f"what is {i}", f"it is {name} {i}. and more of it"
+            )
+            for i in range(count)
+        ]
+        (tmp_path / name).mkdir()
+        write_corpus(build_corpus(pairs, found), tmp_path / name)
+    means = {prefix: [0.0] * HIDDEN for prefix in ("query: ", "passage: ")}
+    (tmp_path / "means.json").write_text(json.dumps(means))
+    np.save(tmp_path / "rows.npy", np.arange(len(PIECES), dtype=np.int32))
+    student = Encoder(steps.student_rows(TEACHER, tmp_path), [1], four_bit=True)
+    own = up_cycled().state_dict()
+    own["rows"] = student.rows.detach()
+    torch.save(own, tmp_path / "student.pt")
+    return tmp_path
+
+
+def small(recipe: Recipe, until: int) -> Recipe:
+    training = dataclasses.replace(
+        recipe.training, pairs=6, passages=6, steps=until, warmup=2, validate_every=2, save_every=2
+    )
+    return dataclasses.replace(recipe, training=training)
+
+
+def train(work: Path, until: int, minutes: float | None = None) -> None:
+    recipe = small(read_recipe(RECIPE), until)
+    steps._train(recipe, work, CPU, minutes, fuse=False)
+
+
+def log(work: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    work: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(work, 4)
+    whole = torch.load(work / "average.pt", weights_only=True)
+    for name in ("run.pt", "average.pt", "log.jsonl"):
+        (work / name).unlink()
+    save = steps.Distillation.save
+
+    def save_and_die(self: steps.Distillation) -> None:
+        save(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.Distillation, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            train(work, 4)
+    train(work, 4)
+
+    again = torch.load(work / "average.pt", weights_only=True)
+    assert {row["step"] for row in log(work) if row["kind"] == "validation"} == {0, 2, 4}
+    for name, value in whole.items():
+        torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_a_terminated_run_saves_what_it_has(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = steps.Distillation._step
+
+    def step_and_terminate(self: steps.Distillation, *given: object) -> None:
+        step(self, *given)  # type: ignore[arg-type]
+        os.kill(os.getpid(), 15)
+
+    monkeypatch.setattr(steps.Distillation, "_step", step_and_terminate)
+
+    train(work, 50)
+
+    saved = torch.load(work / "run.pt", weights_only=True)
+    assert saved["progress"]["step"] == 1
+
+
+def test_a_trained_student_is_a_checkpoint_with_rows_in_four_bit_form(work: Path) -> None:
+    train(work, 2)
+    student = steps._student(read_recipe(RECIPE), work, "average.pt")
+    before = torch.from_numpy(TEACHER.tensors["emb.word"])
+
+    write_checkpoint(student, 12, work / "tokenizer.json", {}, work / "out")
+
+    checkpoint = open_checkpoint(work / "out")
+    rows = torch.from_numpy(checkpoint.tensor("embeddings.word_embeddings.weight"))
+    assert not rows[: len(before)].equal(before)
+    torch.testing.assert_close(rows, quantized(student.rows.detach()), atol=1e-3, rtol=2**-10)
