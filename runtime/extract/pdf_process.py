@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from embedge.models.errors import BackendError, Cancelled, InputError
+from embedge.runtime.extract.pdf_headings import Bookmark
 from embedge.runtime.extract.pdf_worker import HEAD, LENGTH, OUT_OF_MEMORY
 
 MAX_PAGES = 5_000
@@ -33,6 +34,7 @@ class PdfAnswer:
 
     pages: list[str]
     properties: dict[str, str]
+    bookmarks: list[Bookmark]
 
     def property(self, name: str) -> str | None:
         """Return a document property without white space around it; None when empty."""
@@ -86,7 +88,8 @@ class PdfProcess:
         if error is not None:
             message = f"{path} is no whole PDF: PDFium cannot open it; download or save it again"
             raise InputError(message, "format")
-        return PdfAnswer(answer["pages"], answer["properties"])  # type: ignore[arg-type]  # from JSON
+        bookmarks = [Bookmark(*each) for each in answer["bookmarks"]]  # type: ignore[attr-defined]
+        return PdfAnswer(answer["pages"], answer["properties"], bookmarks)  # type: ignore[arg-type]  # from JSON
 
     def stop(self) -> None:
         """End a reading in another thread, or the one that this signal handler interrupts."""

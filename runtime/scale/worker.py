@@ -146,6 +146,7 @@ class ShardEmbedder:
             overlap=limits.overlap,
             kind=document.kind,
             pages=document.pages,
+            headings=document.headings,
         )
 
     def _make_schema(self) -> Any:
