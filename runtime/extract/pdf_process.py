@@ -16,14 +16,12 @@ from typing import IO
 from embedge.models.errors import BackendError, Cancelled, InputError
 from embedge.runtime.extract.pdf_headings import Bookmark
 from embedge.runtime.extract.pdf_worker import HEAD, LENGTH, OUT_OF_MEMORY
+from embedge.runtime.frozen import PDF_WORKER, is_frozen
 
 MAX_PAGES = 5_000
 TIME_LIMIT_S = 60
 MEMORY_LIMIT = 1 << 30
 """Bytes beyond the file itself."""
-
-FROZEN_WORD = "__read_pdfs__"
-"""First argument by which a frozen `embed`, which has no interpreter beside it, is the worker."""
 
 _ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT)
 
@@ -188,8 +186,8 @@ class PdfProcess:
 @cache
 def pdf_process() -> PdfProcess:
     """Return the process that all readers share."""
-    if getattr(sys, "frozen", False):
-        command = [sys.executable, FROZEN_WORD]
+    if is_frozen():
+        command = [sys.executable, PDF_WORKER]
     else:
         # -P: the current folder must not be searched for modules.
         command = [sys.executable, "-P", str(Path(__file__).with_name("pdf_worker.py"))]
