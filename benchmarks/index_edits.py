@@ -60,6 +60,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = random.Random(1)
     text = long_text(arguments.data, arguments.pages)
+    if not text.strip():
+        parser.error(f"{arguments.data} holds no .md, .rst or .txt file with text")
     lines = text.splitlines()
     with Embedder(threads=1) as embedder:
 

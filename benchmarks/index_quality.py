@@ -9,11 +9,8 @@ so that a second run only searches.
 """
 
 import argparse
-import json
-import math
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +19,22 @@ from embedge import Embedder, Index, open_index
 from embedge.runtime.index.coarse_scan import CoarseScan, best_rows
 from embedge.runtime.index.results import MODES
 from embedge.runtime.index.rows import find_collections
+from embedge.runtime.quality.beir import beir_task, json_rows
+from embedge.runtime.quality.measures import retrieval_measures
+from embedge.runtime.quality.retrieval import RetrievalTask
 
 DEPTH = 10
 _PASSAGES = 60
 """Enough that ten different documents are among them."""
 
 
-def rows(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the objects of a JSON Lines file."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
-
-
 def write_files(data: Path, folder: Path) -> dict[str, str]:
     """Write each document as Markdown; return its id by file name."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {}
-    for number, row in enumerate(rows(data / "corpus.jsonl")):
+    for number, (row, _) in enumerate(json_rows(data / "corpus.jsonl")):
         name = f"{number:06}.md"
-        names[name] = row["_id"]
+        names[name] = str(row["_id"])
         title = row.get("title", "")
         text = f"# {title}\n\n{row['text']}\n" if title else f"{row['text']}\n"
         path = folder / name
@@ -50,41 +43,28 @@ def write_files(data: Path, folder: Path) -> dict[str, str]:
     return names
 
 
-def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Return query id: document id: relevance."""
-    qrels: dict[str, dict[str, int]] = {}
-    for line in path.read_text("utf-8").splitlines()[1:]:
-        query, document, relevance = line.split("\t")
-        qrels.setdefault(query, {})[document] = int(relevance)
-    return qrels
-
-
-def ndcg(ranked: list[str], relevant: dict[str, int]) -> float:
-    """Return nDCG@10 with the relevances as gains, as BEIR computes it."""
-    gain = sum(
-        relevant.get(document, 0) / math.log2(rank + 2) for rank, document in enumerate(ranked)
-    )
-    best = sorted(relevant.values(), reverse=True)[:DEPTH]
-    ideal = sum(value / math.log2(rank + 2) for rank, value in enumerate(best))
-    return gain / ideal if ideal else 0.0
+def task_of(data: Path) -> RetrievalTask:
+    """Return a language's folder as `embed eval` reads it."""
+    return beir_task(data, data.name, data.name, (data.name,))
 
 
 def measure(index: Index, data: Path, names: dict[str, str]) -> dict[str, tuple[float, float]]:
     """Return nDCG@10 (in points) and the median time of a search (ms) of each mode."""
-    qrels = read_qrels(data / "qrels.tsv")
-    queries = [(row["_id"], row["text"]) for row in rows(data / "queries.jsonl")]
+    task = task_of(data)
+    qrels = task.qrels()
+    queries = {name: text for name, text in task.queries().items() if name in qrels}
     found = {}
     for mode in MODES:
-        scores, times = [], []
-        for query_id, query in queries:
-            if query_id not in qrels:
-                continue
+        ranked: dict[str, dict[str, float]] = {}
+        times = []
+        for name, query in queries.items():
             begun = time.perf_counter()
             hits = index.search(query, limit=_PASSAGES, mode=mode, collections=[data.name])
             times.append(time.perf_counter() - begun)
             documents = dict.fromkeys(names[Path(hit.path).name] for hit in hits)
-            scores.append(ndcg(list(documents)[:DEPTH], qrels[query_id]))
-        found[mode] = 100 * statistics.mean(scores), 1000 * statistics.median(times)
+            ranked[name] = {document: -rank for rank, document in enumerate(documents)}
+        scores = retrieval_measures(qrels, ranked, list(queries))["nDCG@10"]
+        found[mode] = 100 * float(scores.mean()), 1000 * statistics.median(times)
     return found
 
 
@@ -144,7 +124,7 @@ def main() -> None:
     cells = " | ".join(f"{statistics.mean(scores):.1f}" for scores in means.values())
     print(f"| mean of {len(sets)} | {cells} |")
     if arguments.recall:
-        queries = [row["text"] for data in sets for row in rows(data / "queries.jsonl")]
+        queries = [text for data in sets for text in task_of(data).queries().values()]
         with Embedder(arguments.model or "bundled") as embedder:
             with open_index(arguments.work / "index.db", embedder=embedder) as index:
                 print("share of the exact top 10 among the candidates of the scan:")

@@ -30,22 +30,17 @@ EXTRA_OF = {
     "watchfiles": "watch",
 }
 
-FROZEN_PDF_WORD = "__read_pdfs__"
-"""First argument by which a frozen `embed` starts itself to read PDFs (extract/pdf_process.py)."""
-
 FAILURE, USAGE, SOME_FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 
 
 def main() -> None:
     """Run the `embed` command with the arguments of the process, and exit."""
     from embedge.cli.interrupt import handle_signals
+    from embedge.runtime.frozen import work_if_asked
 
     # numpy starts a thread per core when it loads; no command multiplies matrices with it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if sys.argv[1:2] == [FROZEN_PDF_WORD]:
-        from embedge.runtime.extract.pdf_worker import main as read_pdfs
-
-        raise SystemExit(read_pdfs(int(sys.argv[2])))
+    work_if_asked(sys.argv[1:])
     handle_signals()
     raise SystemExit(run(sys.argv[1:]))
 

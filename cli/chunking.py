@@ -11,7 +11,7 @@ from embedge.runtime.record_fields import passage_fields
 
 if TYPE_CHECKING:
     from embedge.models.manifest import Manifest
-    from embedge.runtime.chunking import Chunk
+    from embedge.runtime.chunking import Heading
     from embedge.runtime.embedder import Embedder
     from embedge.runtime.tokens import Tokens
 
@@ -55,22 +55,29 @@ class Chunker:
         loaded = embedder.loaded
         return cls(loaded.tokens, loaded.bundle.manifest, options)
 
-    def cut(self, text: str, *, kind: str = "text", pages: Sequence[int] = ()) -> "list[Chunk]":
-        """Return the passages in order; none for a text of white space."""
-        from embedge.runtime.chunking import chunk_text
-
-        return chunk_text(
-            text, self._tokens, max_tokens=self._room, overlap=self._overlap, kind=kind, pages=pages
-        )
-
     def pieces(
-        self, one: Input, *, kind: str = "text", pages: Sequence[int] = ()
+        self,
+        one: Input,
+        *,
+        kind: str = "text",
+        pages: Sequence[int] = (),
+        headings: "Sequence[Heading]" = (),
     ) -> Iterator[Input]:
         """Yield one input per passage, with the offsets in its fields."""
+        from embedge.runtime.chunking import chunk_text
+
         if isinstance(one, FailedInput):
             yield one
             return
-        chunks = self.cut(one.text, kind=kind, pages=pages)
+        chunks = chunk_text(
+            one.text,
+            self._tokens,
+            max_tokens=self._room,
+            overlap=self._overlap,
+            kind=kind,
+            pages=pages,
+            headings=headings,
+        )
         name, path = str(one.fields["id"]), one.fields.get("path")
         if not chunks:
             where = None if path is None else str(path)

@@ -76,7 +76,9 @@ class FileList:
             yield _whole(item.path, document, size)
             return
         one = TextInput(document.text, {"id": item.path, "path": item.path}, size=size)
-        yield from chunker.pieces(one, kind=document.kind, pages=document.pages)
+        yield from chunker.pieces(
+            one, kind=document.kind, pages=document.pages, headings=document.headings
+        )
 
     def _document(self, found: "FoundFile", log: InputLog | None) -> "Document":
         from embedge.runtime.extract import extract, extract_found

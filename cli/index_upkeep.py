@@ -10,9 +10,10 @@ from embedge.cli.flag_groups import with_flags
 from embedge.cli.index_flags import INDEX, IndexFlags, IndexModelFlags, index_run, the_index
 from embedge.cli.options import DryRun, option
 from embedge.cli.plain_help import PlainCommand
-from embedge.models.errors import IndexDamaged, InvalidOption
+from embedge.cli.values import seconds
+from embedge.models.errors import IndexDamaged
 
-_DAYS = {"s": 1 / 86_400, "m": 1 / 1_440, "h": 1 / 24, "d": 1.0, "w": 7.0}
+_DAY_S = 86_400
 
 
 def register(index: typer.Typer) -> None:
@@ -77,16 +78,7 @@ def gc_command(
     """Forget vectors without text, and files missing for longer than the grace time."""
     from embedge.cli.index_tables import gc_line
 
+    grace_days = seconds(grace, "--grace", zero=True) / _DAY_S
     with the_index(index) as opened:
-        report = opened.gc(grace_days=_days(grace), dry_run=dry_run)
+        report = opened.gc(grace_days=grace_days, dry_run=dry_run)
     print(json.dumps(asdict(report)) if index.json else gc_line(report))
-
-
-def _days(value: str) -> float:
-    number, unit = value[:-1], value[-1:]
-    try:
-        if unit in _DAYS and float(number) >= 0:
-            return float(number) * _DAYS[unit]
-    except ValueError:
-        pass
-    raise InvalidOption(f"--grace {value!r} is no time; write 30d, 12h or 0d")

@@ -1,7 +1,6 @@
 """`embed index watch`: keep the index up to date until Ctrl-C."""
 
 import json
-import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +11,10 @@ from embedge.cli.index_flags import INDEX, CollectionFlags, IndexFlags, IndexMod
 from embedge.cli.messages import say
 from embedge.cli.options import option
 from embedge.cli.plain_help import PlainCommand
-from embedge.models.errors import InvalidOption
+from embedge.cli.values import seconds
 
 if TYPE_CHECKING:
     from embedge.runtime.index import UpdateReport
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
 
 
 def register(index: typer.Typer) -> None:
@@ -54,7 +50,7 @@ def watch_command(
     from embedge.runtime.index.watching import watch
     from embedge.runtime.power import lower_priority
 
-    interval_s, debounce_s = seconds(interval, "--interval"), seconds(debounce, "--debounce")
+    interval_s, debounce_s = (seconds(interval, "--interval"), seconds(debounce, "--debounce"))
     lower_priority()
     with index_run(index, _gently(model)) as (opened, callback, cancel):
         watch(
@@ -89,19 +85,6 @@ class _Teller:
                 say(f"warning: {warning}")
         self._warned = report.warnings
         self._is_first = False
-
-
-def seconds(value: str, flag: str) -> float:
-    """Read `2s`, `15m`, `1.5h` or `1d`.
-
-    Raises:
-        InvalidOption: anything else, zero included.
-    """
-    match = _DURATION.fullmatch(value.lower())
-    found = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if not found:
-        raise InvalidOption(f"{flag} {value!r} is no time; write it like 30s, 15m or 2h")
-    return found
 
 
 def _gently(model: IndexModelFlags) -> IndexModelFlags:

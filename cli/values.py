@@ -2,9 +2,13 @@
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 
 from embedge.models.errors import InvalidOption
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
 
 
 def one_of(value: str, allowed: Sequence[str], flag: str) -> str:
@@ -32,6 +36,24 @@ def size_in_bytes(value: str, flag: str) -> int:
         return parse_size(value)
     except InvalidOption as error:
         raise InvalidOption(f"{flag}: {error}") from None
+
+
+def seconds(value: str, flag: str, *, zero: bool = False) -> float:
+    """Read `2s`, `15m`, `1.5h`, `1d` or `2w`.
+
+    Args:
+        value: as typed.
+        flag: for the message.
+        zero: whether no time at all is a time.
+
+    Raises:
+        InvalidOption: anything else.
+    """
+    match = _DURATION.fullmatch(value.lower())
+    found = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not match or not (found or zero):
+        raise InvalidOption(f"{flag} {value!r} is no time; write it like 30s, 15m, 12h or 30d")
+    return found
 
 
 def json_object(value: str, flag: str) -> dict[str, object]:

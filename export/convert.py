@@ -14,8 +14,8 @@ from embedge.export.bundle_facts import (
     tool_versions,
 )
 from embedge.export.documents import write_documents
+from embedge.export.finishing import finish_export
 from embedge.export.parity import check_published
-from embedge.export.ranges import measure_output_ranges
 from embedge.export.trace import DEFAULT_OPSET, FLAVORS, OPSETS, Flavor, bind_weights, trace
 from embedge.models.bundle import (
     TOKENIZER_NAME,
@@ -30,7 +30,6 @@ from embedge.models.graph_file import write_graphs
 from embedge.models.manifest import Json, Manifest
 from embedge.models.source import SourceOverrides, read_source
 from embedge.models.steps import StepProgress, no_progress
-from embedge.runtime.selftest import write_selftest
 
 # Protos, tokenizer and documents, beside the weights.
 _SMALL_FILES_BYTES = 64 * 1024 * 1024
@@ -95,14 +94,7 @@ def export_checkpoint(
         if checks and known.is_published:
             progress("check published values", 0, 1)
             manifest = replace(manifest, measured={"checks": check_published(draft.folder)})
-        if measure:
-            ranges = measure_output_ranges(draft.folder, manifest, progress)
-            manifest = replace(manifest, output_ranges=ranges)
-        write_selftest(draft.folder, manifest)
-        progress("finish", 0, 1)
-        bundle = draft.finish(manifest)
-        progress("finish", 1, 1)
-    return bundle
+        return finish_export(draft, manifest, progress, measure=measure)
 
 
 def _trace_all(

@@ -23,6 +23,7 @@ from embedge.export.dense_check import (
 from embedge.export.dense_graph import read_dense_graph
 from embedge.export.dense_head import add_head
 from embedge.export.documents import write_documents
+from embedge.export.finishing import finish_export
 from embedge.export.onnx_folder import find_onnx
 from embedge.export.optimum_engine import (
     DEFAULT_OPSET,
@@ -32,7 +33,6 @@ from embedge.export.optimum_engine import (
     require_optimum,
     trace_with_optimum,
 )
-from embedge.export.ranges import measure_output_ranges
 from embedge.export.trace import FLAVORS, Flavor
 from embedge.models.bundle import TOKENIZER_NAME, Bundle, file_sha256, new_bundle, scratch_folder
 from embedge.models.checkpoint import weight_files, weights_sha256
@@ -45,7 +45,6 @@ from embedge.models.manifest import Json, Manifest
 from embedge.models.pooling import Pooling
 from embedge.models.source import Source, SourceOverrides, read_source
 from embedge.models.steps import StepProgress, no_progress
-from embedge.runtime.selftest import write_selftest
 
 DenseEngine = Literal["optimum", "onnx"]
 ENGINES: tuple[DenseEngine, ...] = ("optimum", "onnx")
@@ -125,14 +124,7 @@ def export_dense(
             progress("compare with transformers", 0, 1)
             worst = compare_with_transformers(draft.folder, manifest, traced.hidden_states)
             manifest = replace(manifest, measured={"checks": {"transformers max-abs": worst}})
-        if measure:
-            ranges = measure_output_ranges(draft.folder, manifest, progress)
-            manifest = replace(manifest, output_ranges=ranges)
-        write_selftest(draft.folder, manifest)
-        progress("finish", 0, 1)
-        bundle = draft.finish(manifest)
-        progress("finish", 1, 1)
-    return bundle
+        return finish_export(draft, manifest, progress, measure=measure)
 
 
 def _check(engine: DenseEngine, flavor: Flavor, opset: int | None) -> int:

@@ -3,7 +3,12 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+PRIVATE = 0o600
+"""Permissions of files that hold people's texts."""
 
 _BLOCK = 1 << 20
 
@@ -32,24 +37,39 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write through a temporary file in the same folder, fsync and rename.
+@contextmanager
+def new_file(path: Path, *, mode: int = 0o666, many_writers: bool = True) -> Iterator[Path]:
+    """Give an empty file beside `path`; once it is written, it is flushed and takes that name.
+
+    After an exception nothing of it is left, and what was at `path` is still there.
 
     Args:
         path: final name; an existing file is replaced at once.
-        data: the whole content.
-        mode: permissions before the umask; 0o600 for private files.
+        mode: permissions before the umask; 0o600 for private files, then whatever the umask.
+        many_writers: several processes may write `path` at a time. Otherwise what a killed one
+            left has a known name, and the next one takes its place.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    handle = os.open(temporary, flags, mode)
+    ending = secrets.token_hex(6) if many_writers else "partial"
+    temporary = path.with_name(f".{path.name}.{ending}")
+    if not many_writers:
+        temporary.unlink(missing_ok=True)
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        if mode == PRIVATE:
+            temporary.chmod(mode)
+        yield temporary
+        fsync_path(temporary)
         os.replace(temporary, path)
+        fsync_path(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_path(path.parent)
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write the whole content of a file through a temporary one; see `new_file`."""
+    with new_file(path, mode=mode) as temporary:
+        temporary.write_bytes(data)

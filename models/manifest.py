@@ -8,11 +8,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from embedge.models import strict_json
 from embedge.models.errors import BundleError, InvalidOption
-from embedge.models.manifest_check import consistency_problems, shape_problems
+from embedge.models.manifest_check import (
+    SELF_HASH,
+    consistency_problems,
+    content_sha256,
+    self_hash_problems,
+    shape_problems,
+)
 from embedge.models.space import VARIANTS, Identity, Space, Variant
 from embedge.models.strict_json import Json as Json
 
@@ -116,14 +122,16 @@ class Manifest:
         return min(fitting, key=lambda graph: graph.dim)
 
     def dump(self) -> str:
-        """Serialise as indented JSON with sorted keys and a final newline.
+        """Serialise as indented JSON with sorted keys, its own hash and a final newline.
 
         Raises:
             ValueError: a figure is NaN or infinite.
             TypeError: a value is no JSON value (a numpy number, a set, ...).
         """
+        content = asdict(self)
+        content[SELF_HASH] = content_sha256(content)
         return (
-            json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+            json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
             + "\n"
         )
 
@@ -132,7 +140,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check `folder/embedge.json`.
 
     Raises:
-        BundleError: the file is missing, not JSON, of a newer format, or has wrong fields.
+        BundleError: the file is missing, not JSON, of a newer format, has wrong fields, or holds
+            something else than its own hash says.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -164,7 +173,7 @@ def parse_manifest(raw: object, where: str) -> Manifest:
     problems = shape_problems(raw)
     if not problems:
         manifest = _build(cast("_Raw", raw))
-        problems = consistency_problems(manifest)
+        problems = [*self_hash_problems(raw), *consistency_problems(manifest)]
         if not problems:
             return manifest
     raise BundleError(f"{where}: {'; '.join(problems)}. Export the bundle again.")
@@ -214,6 +223,7 @@ class _Raw(TypedDict):
     tools: dict[str, str]
     sources: list[dict[str, str]]
     format: int
+    manifest_sha256: NotRequired[str]
 
 
 def _build(raw: _Raw) -> Manifest:

@@ -1,10 +1,11 @@
 """What makes a manifest wrong: every rule of the format, and all broken ones in one list."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
-from embedge.models.space import PROMPT_TASKS, TASKS, VARIANTS
+from embedge.models.space import PROMPT_TASKS, TASKS, VARIANTS, canonical_json
 
 if TYPE_CHECKING:
     from embedge.models.manifest import Manifest
@@ -26,12 +27,14 @@ _IDENTITY: Mapping[str, type] = {
     "format": int,
 }  # fmt: skip
 KEYS = frozenset((*_STRINGS, *_OBJECTS, *_ARRAYS, "format"))
+SELF_HASH = "manifest_sha256"
+"""The only key that may be absent: bundles of the time before it have none and stay readable."""
 IDENTITY_KEYS = frozenset(_IDENTITY)
 
 
 def shape_problems(raw: Mapping[str, object]) -> list[str]:
     """Name unknown keys, missing keys and values of a wrong type in decoded JSON."""
-    problems = _key_problems(raw, KEYS, "")
+    problems = _key_problems({key: raw[key] for key in raw if key != SELF_HASH}, KEYS, "")
     if isinstance(raw.get("identity"), dict):
         identity = cast("dict[str, object]", raw["identity"])
         problems += _key_problems(identity, IDENTITY_KEYS, "identity.")
@@ -42,6 +45,22 @@ def shape_problems(raw: Mapping[str, object]) -> list[str]:
             f"{key} {flaw}" for key, check in _INNER.items() for flaw in check(raw[key])
         ]  # the inner checks rely on the outer types
     return problems
+
+
+def content_sha256(content: Mapping[str, object]) -> str:
+    """Hash the canonical JSON of everything in a manifest but its own hash; 64 hex digits."""
+    others = {key: value for key, value in content.items() if key != SELF_HASH}
+    return hashlib.sha256(canonical_json(others).encode("utf-8")).hexdigest()
+
+
+def self_hash_problems(raw: Mapping[str, object]) -> list[str]:
+    """Compare the content of decoded JSON with the hash in it, if it carries one."""
+    if SELF_HASH not in raw or raw[SELF_HASH] == (found := content_sha256(raw)):
+        return []
+    return [
+        f"{SELF_HASH} is {_shown(raw[SELF_HASH])}, but the content gives {found[:12]}… "
+        f"(damaged, or edited by hand)"
+    ]
 
 
 def consistency_problems(manifest: "Manifest") -> list[str]:

@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol
 
 from embedge.models.bundle import Bundle, open_bundle, scratch_folder
 from embedge.models.disk_space import require_space
-from embedge.models.durable import fsync_path
+from embedge.models.durable import fsync_path, new_file
 from embedge.models.errors import InvalidOption
 from embedge.models.manifest import MANIFEST_NAME, FileEntry, Manifest
 
@@ -167,24 +167,19 @@ def _folder_to(out: Path) -> Iterator[_Sink]:
 @contextmanager
 def _zip_to(out: Path) -> Iterator[_Sink]:
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        new_file(out, many_writers=False) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
 
-            def sink(name: str, source: BinaryIO) -> FileEntry:
-                info = zipfile.ZipInfo(name, _FIXED_TIME)
-                info.compress_type = zipfile.ZIP_DEFLATED
-                info.external_attr = 0o644 << 16
-                with archive.open(info, "w", force_zip64=True) as target:
-                    return _copy(source, target)
+        def sink(name: str, source: BinaryIO) -> FileEntry:
+            info = zipfile.ZipInfo(name, _FIXED_TIME)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            with archive.open(info, "w", force_zip64=True) as target:
+                return _copy(source, target)
 
-            yield sink
-        fsync_path(partial)
-        os.replace(partial, out)
-        fsync_path(out.parent)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        yield sink
 
 
 def _copy(source: BinaryIO, target: object) -> FileEntry:

@@ -5,7 +5,7 @@ changes nothing: where every block already is a scale times whole numbers from -
 are then carried over exactly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -60,26 +60,34 @@ def four_bit_codes(table: Float32, scale: Float16) -> UInt8:
     return packed
 
 
-def int4_embedding(model: ir.Model) -> list[str]:
-    """Store word tables whose rows are 4-bit blocks in that form; other tables stay.
+def find_four_bit_tables(model: ir.Model) -> dict[str, Float16]:
+    """Return the scales of every word table whose rows are 4-bit blocks, by its name.
 
-    Args:
-        model: changed in place.
-
-    Returns:
-        Names of the changed tables.
+    This is the slow part of the form, and the same for every graph of a bundle.
     """
-    edit = GraphEdit(model.graph)
-    names = []
+    found = {}
     for gather in word_gathers(model.graph):
         table = constant_of(gather)
         width = int(table.shape[1])  # type: ignore[arg-type]  # constants have fixed shapes
         scale = None if width % (2 * BLOCK) else _table_scales(table)
         if scale is not None:
-            names.append(str(table.name))
-            _replace(edit, gather, table, scale)
+            found[str(table.name)] = scale
+    return found
+
+
+def int4_embedding(model: ir.Model, scales: Mapping[str, Float16]) -> None:
+    """Store word tables in 4 bits; other tables stay.
+
+    Args:
+        model: changed in place.
+        scales: of the tables to store so, from `find_four_bit_tables`.
+    """
+    edit = GraphEdit(model.graph)
+    for gather in word_gathers(model.graph):
+        table = constant_of(gather)
+        if str(table.name) in scales:
+            _replace(edit, gather, table, scales[str(table.name)])
     edit.finish()
-    return names
 
 
 def _table_scales(table: ir.TensorProtocol) -> Float16 | None:

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from embedge.models.space import Variant
 from embedge.quantize.codes import EIGHT_BITS, SEVEN_BITS, ActivationCodes
-from embedge.quantize.int4_embedding import int4_embedding
+from embedge.quantize.int4_embedding import Float16, find_four_bit_tables, int4_embedding
 from embedge.quantize.int8_embedding import int8_embedding
 from embedge.quantize.int8_linear import int8_linears
 from embedge.quantize.matryoshka import cut
@@ -28,6 +28,7 @@ def int8_graph(
     schemes: Mapping[str, SiteScheme],
     codes: ActivationCodes,
     weights: WeightQuantizer,
+    four_bit_tables: Mapping[str, Float16],
 ) -> dict[str, str]:
     """Quantize the word table and every linear; the rest stays in float.
 
@@ -37,11 +38,13 @@ def int8_graph(
         codes: 8 bits, or 7 for CPUs that would saturate. Weights and smoothing are the same;
             with 7 bits every input gets a step per row.
         weights: shared by the graphs of one bundle.
+        four_bit_tables: scales of the word tables that have a 4-bit form, by name.
 
     Returns:
         The form of every quantized table, by name.
     """
-    tables = dict.fromkeys(int4_embedding(model), "4-bit rows")
+    int4_embedding(model, four_bit_tables)
+    tables = dict.fromkeys(four_bit_tables, "4-bit rows")
     tables |= dict.fromkeys(int8_embedding(model), "int8 rows")
     smooth(model, smoothing_scales(schemes))
     shifted_gelu(model, ranges(schemes, "shifted"), codes, weights)
@@ -67,10 +70,11 @@ def int8_graphs(
         weights: with the mean inputs, where known.
     """
     graphs: dict[str, ir.Model] = {}
+    four_bit_tables = find_four_bit_tables(read())
     for variant, codes in CODES.items():
         model = read()
         full = int(model.graph.outputs[0].shape[-1])  # type: ignore[index, arg-type]  # declared by the exporter
-        tables = int8_graph(model, schemes, codes, weights)
+        tables = int8_graph(model, schemes, codes, weights, four_bit_tables)
         for size in sizes:
             graphs[graph_file(variant, size, full)] = cut(model, size)
     return graphs, tables

@@ -25,6 +25,8 @@ def pdf(
     info: Mapping[str, str] | None = None,
     password: str | None = None,
     unpacked: int = 0,
+    bookmarks: Sequence[tuple[int, str, int | None]] = (),
+    links: Sequence[tuple[int, str, int]] = (),
 ) -> bytes:
     """A PDF with one line of text per string, in any script, and no font file.
 
@@ -33,6 +35,8 @@ def pdf(
         info: document properties.
         password: that opens it (40-bit RC4).
         unpacked: bytes of white space that the content of each page is packed from.
+        bookmarks: depth from 0, title and page from 0 (None for none), parents first.
+        links: wrong ones: number of a bookmark, `First` or `Next`, number of another one.
     """
     characters = sorted({character for lines in pages for line in lines for character in line})
     codes = {character: number for number, character in enumerate(characters, start=1)}
@@ -51,6 +55,9 @@ def pdf(
         kids.append(b"%d 0 R" % len(objects))
     objects[1] = b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), b" ".join(kids))
     trailer = b"/Root 1 0 R"
+    if bookmarks:
+        objects[0] = b"<< /Type /Catalog /Pages 2 0 R /Outlines %d 0 R >>" % (len(objects) + 1)
+        objects += _outline(bookmarks, links, kids, len(objects) + 1)
     if info:
         rows = (f"/{key} <{value.encode('utf-16').hex()}>" for key, value in info.items())
         objects.append(b"<< %s >>" % " ".join(rows).encode())
@@ -169,6 +176,33 @@ def _font(codes: Mapping[str, int]) -> list[bytes]:
         b"<< /Type /FontDescriptor /FontName /F /Flags 4 /FontBBox [0 -200 1000 900] "
         b"/ItalicAngle 0 /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >>",
         _stream(cmap.encode()),
+    ]
+
+
+def _outline(
+    bookmarks: Sequence[tuple[int, str, int | None]],
+    links: Sequence[tuple[int, str, int]],
+    pages: Sequence[bytes],
+    number: int,
+) -> list[bytes]:
+    """The root of the outline, which is object `number`, and its entries behind it."""
+    references = [f"{number + 1 + each} 0 R" for each in range(len(bookmarks))]
+    entries: list[dict[str, str]] = []
+    last: list[dict[str, str]] = [{}]  # the root, then the last entry of each depth
+    for place, (depth, title, page) in enumerate(bookmarks):
+        last[depth].setdefault("First", references[place])
+        last[depth]["Last"] = references[place]
+        if len(last) > depth + 1:
+            last[depth + 1]["Next"] = references[place]
+        entries.append({"Title": f"<{title.encode('utf-16', 'surrogatepass').hex()}>"})
+        if page is not None:
+            entries[-1]["Dest"] = f"[{pages[page].decode()} /XYZ 0 800 0]"
+        last[depth + 1 :] = [entries[-1]]
+    for place, key, other in links:
+        entries[place][key] = references[other]
+    return [
+        ("<< " + " ".join(f"/{key} {value}" for key, value in entry.items()) + " >>").encode()
+        for entry in (last[0], *entries)
     ]
 
 

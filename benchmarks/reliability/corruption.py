@@ -4,8 +4,8 @@
 
 Each file is cut into that many regions. A copy of the bundle with one bit flipped in a region, and
 one whose file ends in it, must be refused by the full check and, because size or time of the file
-changed, by the check that runs at every start. Manifest damage that leaves valid JSON with valid
-values cannot be told from an edit; it is counted apart.
+changed, by the check that runs at every start. A damaged manifest is accepted only if it still says
+the same (a missing last newline, `1E-05` for `1e-05`).
 """
 
 import argparse
@@ -16,8 +16,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from embedge.models.bundle import MANIFEST_NAME, open_bundle
+from embedge.models.bundle import open_bundle
 from embedge.models.errors import EmbedgeError
+from embedge.models.manifest import MANIFEST_NAME, Manifest, read_manifest
 from embedge.models.store import find_model
 
 
@@ -35,9 +36,11 @@ def is_refused(bundle: Path, cache: Path) -> bool:
     return answers.pop()
 
 
-def damage_file(file: Path, regions: int, cache: Path, draw: random.Random) -> Counter[str]:
+def damage_file(
+    file: Path, manifest: Manifest, regions: int, cache: Path, draw: random.Random
+) -> Counter[str]:
     """Damage every region of one file in turn; the file is whole again afterwards."""
-    content = file.read_bytes()
+    content, bundle = file.read_bytes(), file.parent
     found: Counter[str] = Counter()
     step = max(1, len(content) // regions)
     for start in range(0, len(content), step):
@@ -48,9 +51,9 @@ def damage_file(file: Path, regions: int, cache: Path, draw: random.Random) -> C
             ("truncate", content[:at]),
         ):
             file.write_bytes(damaged)
-            refused = is_refused(file.parent, cache)
+            refused = is_refused(bundle, cache)
             found[f"{kind} {'refused' if refused else 'accepted'}"] += 1
-            if not refused and file.name != MANIFEST_NAME:
+            if not refused and (file.name != MANIFEST_NAME or read_manifest(bundle) != manifest):
                 sys.exit(f"{file.name}: {kind} at byte {at} was accepted")
     file.write_bytes(content)
     return found
@@ -66,10 +69,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         bundle, cache = Path(name) / "bundle", Path(name) / "cache"
         shutil.copytree(source, bundle)
+        manifest = read_manifest(bundle)
         for file in sorted(bundle.iterdir()):
-            print(
-                f"{file.name}: {dict(damage_file(file, options.regions, cache, draw))}", flush=True
-            )
+            found = damage_file(file, manifest, options.regions, cache, draw)
+            print(f"{file.name}: {dict(found)}", flush=True)
         open_bundle(bundle, verify="full")
 
 

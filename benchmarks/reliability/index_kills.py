@@ -1,12 +1,12 @@
 r"""Kill index runs at random instants and compare with an undisturbed index.
 
-    python benchmarks/reliability/index_kills.py --rounds 500
+    python benchmarks/reliability/index_kills.py --kills 500
 
 Every round changes a folder (edits, new, deleted, renamed files), starts a run in a process of its
 own (an update, now and then a garbage collection or another chunk size) and ends it with SIGKILL:
 half of them after a random time, half at a random SQL statement, so that short steps are hit, too.
 After each kill SQLite's integrity, the foreign keys and both full-text tables are checked. After
-the last round one run goes to its end, and paths, texts and vectors must be exactly those of an
+the last kill one run goes to its end, and paths, texts and vectors must be exactly those of an
 index that was made in one go. Needs a system with fork.
 """
 
@@ -184,7 +184,7 @@ def work_of(runs: Runs, rng: random.Random) -> Callable[[], None]:
 def main() -> None:
     """Run the rounds and print what happened as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=500, help="rounds whose run ended early")
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--cache-dir", type=Path)
     parser.add_argument("--seed", type=int, default=1)
@@ -196,15 +196,16 @@ def main() -> None:
         folder.mkdir()
         runs = Runs(arguments.model, folder, Path(name, "index.db"), arguments.cache_dir)
         change(folder, rng)
-        killed = 0
+        killed = rounds = 0
         longest = 1.5  # seconds; then what whole runs take on this machine
-        for number in range(arguments.rounds):
+        while killed < arguments.kills:
+            rounds += 1
             change(folder, rng)
             started = time.monotonic()
-            was_killed = run_child(work_of(runs, rng), rng, number % 2 == 0, longest)
+            was_killed = run_child(work_of(runs, rng), rng, rounds % 2 == 0, longest)
             if was_killed:
                 killed += 1
-            elif number % 2:
+            elif rounds % 2:
                 longest = 0.8 * longest + 0.2 * 1.1 * (time.monotonic() - started)
             check_sound(runs.database)
         runs.update(max_tokens=512, overlap=64)
@@ -213,7 +214,7 @@ def main() -> None:
         clean.update()
         found, expected = content(runs.database), content(clean.database)
     report = {
-        "rounds": arguments.rounds,
+        "rounds": rounds,
         "killed": killed,
         "chunks": len(expected),
         "lost": len(expected - found),

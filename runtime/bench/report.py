@@ -12,6 +12,7 @@ from embedge.runtime.bench.measure import (
     percentile,
     ratios,
 )
+from embedge.runtime.markdown_table import markdown_table
 
 Json = dict[str, object]
 
@@ -76,14 +77,14 @@ def _contestants(result: BenchResult) -> str:
         [name, str(c["dim"]), str(c["threads"]), str(c["space"]), _mb(c["bundle_bytes"])]
         for name, c in zip(_names(result), result.contestants, strict=True)
     ]
-    return _table(["model", "dim", "threads", "space", "bundle"], lines)
+    return markdown_table(["model", "dim", "threads", "space", "bundle"], lines)
 
 
 def _speed(result: BenchResult) -> str:
     names = _names(result)
     compared = len(names) == 2
     header = ["tokens per second", *names] + (["second / first"] if compared else [])
-    return _table(header, [*_rates(result, compared=compared), *_latencies(result)])
+    return markdown_table(header, [*_rates(result, compared=compared), *_latencies(result)])
 
 
 def _rates(result: BenchResult, *, compared: bool) -> Iterator[list[str]]:
@@ -119,7 +120,7 @@ def _starts(result: BenchResult) -> str:
             _mb(result.memory[i]["peak_bytes"]),
         ])  # fmt: skip
     header = ["start and memory", "first vector", "import", "open", "RSS after opening"]
-    return _table([*header, "RSS at the end", "peak RSS"], lines)
+    return markdown_table([*header, "RSS at the end", "peak RSS"], lines)
 
 
 def _profile(name: str, profile: Mapping[str, object]) -> str:
@@ -132,7 +133,7 @@ def _profile(name: str, profile: Mapping[str, object]) -> str:
             [what, f"{time / 1000:.2f} ms", f"{100 * time / total:.1f} %"]
             for what, time in list(times.items())[:_SHOWN]
         ]
-        parts.append(_table([title, "per batch", "share"], lines))
+        parts.append(markdown_table([title, "per batch", "share"], lines))
     return "\n\n".join(parts)
 
 
@@ -143,14 +144,3 @@ def _spread(values: Sequence[float], form: str) -> str:
 
 def _mb(size: object) -> str:
     return f"{cast(int, size) / 1e6:.0f} MB"
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in [header, *lines]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        return f"| {' | '.join(padded)} |"
-
-    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
-    return "\n".join([line(header), rule, *map(line, lines)])

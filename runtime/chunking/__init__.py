@@ -2,6 +2,7 @@
 
 from embedge.runtime.chunking.chunk import Chunk, ChunkKind, TokenCounter
 from embedge.runtime.chunking.chunker import chunk_text
+from embedge.runtime.chunking.outline import Heading
 from embedge.runtime.chunking.spec import ChunkerSpec
 
-__all__ = ["Chunk", "ChunkKind", "ChunkerSpec", "TokenCounter", "chunk_text"]
+__all__ = ["Chunk", "ChunkKind", "ChunkerSpec", "Heading", "TokenCounter", "chunk_text"]

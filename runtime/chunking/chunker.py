@@ -13,7 +13,7 @@ from embedge.runtime.chunking.boundaries import find_boundaries
 from embedge.runtime.chunking.chunk import Chunk, ChunkKind, TokenCounter
 from embedge.runtime.chunking.keys import KeyTable
 from embedge.runtime.chunking.local_minima import find_cuts
-from embedge.runtime.chunking.outline import Outline, read_outline
+from embedge.runtime.chunking.outline import Heading, Outline, read_outline
 from embedge.runtime.chunking.splits import Splitter
 from embedge.runtime.chunking.token_map import TokenMap, map_tokens
 
@@ -32,6 +32,7 @@ def chunk_text(
     overlap: int = 64,
     kind: str = "text",
     pages: Sequence[int] = (),
+    headings: Sequence[Heading] = (),
 ) -> list[Chunk]:
     """Cut a text at natural places into chunks that fit the model.
 
@@ -47,6 +48,8 @@ def chunk_text(
             `max_tokens`.
         kind: `text`, `markdown`, `rst` or `code`; says what starts a section.
         pages: position at which each page starts, ascending, page 1 first.
+        headings: by position, where the file names them apart from its text; then none are
+            looked for in the text.
 
     Raises:
         InvalidOption: `max_tokens` below 8, `overlap` negative, or an unknown `kind`.
@@ -57,7 +60,7 @@ def chunk_text(
     if not text.strip():
         return []
     overlap = min(overlap, max_tokens // 2)
-    outline = read_outline(text, checked_kind)
+    outline = Outline(tuple(headings)) if headings else read_outline(text, checked_kind)
     boundaries = find_boundaries(text, checked_kind, outline, tuple(pages))
     token_map = map_tokens(text, tokens)
     keys = KeyTable(text, boundaries.positions)

@@ -135,15 +135,15 @@ def _markdown_heading(line: _Line, before: _Line, two_before: _Line) -> Heading 
         closed = title.rstrip("#")
         if not closed or closed[-1] in " \t":  # `# Title #`, but not `# C#`
             title = closed
-        return Heading(line.position, len(atx.group(1)), _title(title))
+        return Heading(line.position, len(atx.group(1)), short_title(title))
     if html := _HTML_HEADING.match(line.head):
         inner = re.split(r"</h[1-6]", html.group(2), maxsplit=1, flags=re.IGNORECASE)[0]
-        return Heading(line.position, int(html.group(1)), _title(_TAG.sub("", inner)))
+        return Heading(line.position, int(html.group(1)), short_title(_TAG.sub("", inner)))
     underline = line.is_whole and _UNDERLINE.match(line.head)
     is_paragraph = before.head.strip() and not _NOT_A_PARAGRAPH.match(before.head)
     if underline and is_paragraph and two_before.is_blank:
         level = 1 if underline.group(1)[0] == "=" else 2
-        return Heading(before.position, level, _title(before.head))
+        return Heading(before.position, level, short_title(before.head))
     return None
 
 
@@ -165,9 +165,10 @@ def _rst_headings(lines: list[_Line]) -> Iterator[Heading]:
         if style not in styles:
             styles.append(style)
         start = over.position if over is not None and is_over else title.position
-        yield Heading(start, styles.index(style) + 1, _title(title.head))
+        yield Heading(start, styles.index(style) + 1, short_title(title.head))
 
 
-def _title(raw: str) -> str:
+def short_title(raw: str) -> str:
+    """Return a title on one line, at most `MAX_TITLE` characters long."""
     title = " ".join(raw.split())
     return title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from embedge.runtime.chunking import ChunkKind
+from embedge.runtime.chunking import ChunkKind, Heading
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Document:
             the same file elsewhere.
         title: from the file itself, or None.
         pages: position in `text` at which each page starts; empty without pages.
+        headings: by position, where the file names them apart from its text (PDF bookmarks).
     """
 
     text: str
@@ -31,3 +32,4 @@ class Document:
     subject: str | None = None
     keywords: str | None = None
     pages: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()

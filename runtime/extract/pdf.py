@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from embedge.models.errors import InputError
 from embedge.runtime.extract.decoding import without_lone_surrogates
 from embedge.runtime.extract.document import Document
+from embedge.runtime.extract.pdf_headings import Bookmark, place_bookmarks
 from embedge.runtime.extract.pdf_lines import join_lines
 from embedge.runtime.extract.pdf_process import PdfAnswer, pdf_process
 from embedge.runtime.extract.registry import Source
@@ -18,7 +19,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufffe\uffff]")
 
 
 def read_pdf(source: Source) -> Document:
-    """Read the text layer; `pages` says where each page starts.
+    """Read the text layer; `pages` says where each page starts, `headings` what bookmarks say.
 
     Raises:
         InputError: `missing_extra` without pypdfium2, `format` for damaged and encrypted files,
@@ -43,6 +44,11 @@ def read_pdf(source: Source) -> Document:
 
 
 def _document(answer: PdfAnswer, texts: list[str]) -> Document:
+    bookmarks = [
+        Bookmark(each.depth, title, each.page)
+        for each in answer.bookmarks
+        if (title := _CONTROL.sub("", without_lone_surrogates(each.title)).strip())
+    ]
     starts: list[int] = []
     position = 0
     for text in texts:
@@ -53,12 +59,13 @@ def _document(answer: PdfAnswer, texts: list[str]) -> Document:
         media_type="application/pdf",
         kind="text",
         encoding="utf-8",
-        extractor="pdf/1",
+        extractor="pdf/2",
         title=answer.property("Title"),
         author=answer.property("Author"),
         subject=answer.property("Subject"),
         keywords=answer.property("Keywords"),
         pages=tuple(starts),
+        headings=place_bookmarks(bookmarks, texts, starts),
     )
 
 

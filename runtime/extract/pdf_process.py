@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import IO
 
 from embedge.models.errors import BackendError, Cancelled, InputError
+from embedge.runtime.extract.pdf_headings import Bookmark
 from embedge.runtime.extract.pdf_worker import HEAD, LENGTH, OUT_OF_MEMORY
+from embedge.runtime.frozen import PDF_WORKER, is_frozen
 
 MAX_PAGES = 5_000
 TIME_LIMIT_S = 60
 MEMORY_LIMIT = 1 << 30
 """Bytes beyond the file itself."""
-
-FROZEN_WORD = "__read_pdfs__"
-"""First argument by which a frozen `embed`, which has no interpreter beside it, is the worker."""
 
 _ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT)
 
@@ -33,6 +32,7 @@ class PdfAnswer:
 
     pages: list[str]
     properties: dict[str, str]
+    bookmarks: list[Bookmark]
 
     def property(self, name: str) -> str | None:
         """Return a document property without white space around it; None when empty."""
@@ -86,7 +86,8 @@ class PdfProcess:
         if error is not None:
             message = f"{path} is no whole PDF: PDFium cannot open it; download or save it again"
             raise InputError(message, "format")
-        return PdfAnswer(answer["pages"], answer["properties"])  # type: ignore[arg-type]  # from JSON
+        bookmarks = [Bookmark(*each) for each in answer["bookmarks"]]  # type: ignore[attr-defined]
+        return PdfAnswer(answer["pages"], answer["properties"], bookmarks)  # type: ignore[arg-type]  # from JSON
 
     def stop(self) -> None:
         """End a reading in another thread, or the one that this signal handler interrupts."""
@@ -185,8 +186,8 @@ class PdfProcess:
 @cache
 def pdf_process() -> PdfProcess:
     """Return the process that all readers share."""
-    if getattr(sys, "frozen", False):
-        command = [sys.executable, FROZEN_WORD]
+    if is_frozen():
+        command = [sys.executable, PDF_WORKER]
     else:
         # -P: the current folder must not be searched for modules.
         command = [sys.executable, "-P", str(Path(__file__).with_name("pdf_worker.py"))]

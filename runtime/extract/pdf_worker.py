@@ -2,7 +2,8 @@
 
 Run as a program of its own, so it imports nothing of embedge on Linux. It answers requests on
 standard input until that ends. A request is `HEAD` and the bytes of a file, an answer its length
-(8 bytes) and JSON: `{"pages": [text, ...], "properties": {...}}` or `{"error": code}`.
+(8 bytes) and JSON: `{"pages": [text, ...], "properties": {...}, "bookmarks": [[depth, title, page],
+...]}` or `{"error": code}`.
 """
 
 import json
@@ -12,6 +13,7 @@ import struct
 import sys
 import threading
 import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ _MAX_CHARACTERS = 200 << 20
 _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD, also for security handlers that PDFium lacks
 _SECURITY_ERROR = 5
 _WATCH_S = 0.05
+_MAX_BOOKMARKS = 10_000
+_MAX_DEPTH = 16
+_MAX_TITLE = 1_000
 
 
 def main(max_memory: int) -> int:
@@ -79,7 +84,11 @@ def _read(data: bytes, max_pages: int) -> dict[str, object]:
             characters += len(pages[-1])
             if characters > _MAX_CHARACTERS:
                 return {"error": "memory"}
-        return {"pages": pages, "properties": document.get_metadata_dict(skip_empty=True)}
+        return {
+            "pages": pages,
+            "properties": document.get_metadata_dict(skip_empty=True),
+            "bookmarks": _bookmarks(document),
+        }
     finally:
         document.close()
 
@@ -102,6 +111,25 @@ def _page_text(document: "pypdfium2.PdfDocument", number: int) -> str:
         return ""
     finally:
         page.close()
+
+
+def _bookmarks(document: "pypdfium2.PdfDocument") -> list[tuple[int, str, int | None]]:
+    """Return depth, title and page (both from 0) of the outline's entries, parents first.
+
+    The outline is a list of trees linked by the file itself, so its depth and length are limited;
+    pypdfium2 visits no entry twice. One that cannot be read is left out.
+    """
+    import pypdfium2
+
+    found: list[tuple[int, str, int | None]] = []
+    for entry in islice(document.get_toc(max_depth=_MAX_DEPTH), _MAX_BOOKMARKS):
+        try:
+            target = entry.get_dest()
+            page = target.get_index() if target else None
+            found.append((entry.level, str(entry.get_title())[:_MAX_TITLE], page))
+        except (pypdfium2.PdfiumError, UnicodeError):
+            continue
+    return found
 
 
 def _end_after(seconds: int) -> None:

@@ -6,19 +6,19 @@ it is built anew: nothing is ever removed in place.
 """
 
 import json
-import os
-import secrets
 import sqlite3
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedge.models.durable import PRIVATE, new_file
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.index.coarse_cache import CoarseVectors
 from embedge.runtime.index.coarse_scan import CoarseScan, best_rows
 from embedge.runtime.index.connection import transaction
-from embedge.runtime.index.rows import SpaceRow, read_meta, write_meta
+from embedge.runtime.index.meta import read_meta, write_meta
+from embedge.runtime.index.rows import SpaceRow
 from embedge.runtime.index.vectors import ZERO_POINT, quantize_rows
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def refresh_graph(
         "count": len(vectors),
         "recall": _measure_recall(index, vectors),
     }
-    _write(index, graph_path(database, space))
+    with new_file(graph_path(database, space), mode=PRIVATE) as file:
+        index.save(str(file))
     with transaction(connection):
         write_meta(connection, _key(space), json.dumps(facts))
     return True
@@ -162,18 +163,6 @@ def _signed(codes: "NDArray[np.uint8]") -> "NDArray[np.int8]":
     import numpy as np
 
     return (codes ^ np.uint8(ZERO_POINT)).view(np.int8)
-
-
-def _write(index: Any, path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        temporary.chmod(0o600)
-        index.save(str(temporary))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _facts(connection: sqlite3.Connection, space: SpaceRow) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ of their space, which makes the file invalid.
 """
 
 import os
-import secrets
 import sqlite3
 import struct
 import zlib
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedge.models.durable import PRIVATE, new_file
 from embedge.runtime.index.connection import SCHEMA_VERSION
 from embedge.runtime.index.rows import SpaceRow
 
@@ -186,30 +186,19 @@ def _header(space: SpaceRow, vectors: CoarseVectors) -> bytes:
 def _write_file(path: Path, space: SpaceRow, vectors: CoarseVectors) -> bool:
     """Write the cache; False where the folder or disk does not allow it, which harms nothing."""
     ids, scales, codes, _ = _offsets(len(vectors), space.coarse_dim)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                os.chmod(temporary, 0o600)
-                for place, data in ((ids, vectors.ids), (scales, vectors.scales)):
-                    file.seek(place)
-                    file.write(data.tobytes())
-                file.seek(codes)
-                # Not `tobytes`: the codes of a million vectors are not copied.
-                file.write(memoryview(vectors.codes).cast("B"))  # type: ignore[arg-type]  # a buffer
-                file.seek(0)
-                file.write(_header(space, vectors))
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with new_file(path, mode=PRIVATE) as temporary, temporary.open("r+b") as file:
+            for place, data in ((ids, vectors.ids), (scales, vectors.scales)):
+                file.seek(place)
+                file.write(data.tobytes())
+            file.seek(codes)
+            # Not `tobytes`: the codes of a million vectors are not copied.
+            file.write(memoryview(vectors.codes).cast("B"))  # type: ignore[arg-type]  # a buffer
+            file.seek(0)
+            file.write(_header(space, vectors))
     except OSError:
         return False
     return True
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def _map_file(path: Path, space: SpaceRow) -> CoarseVectors | None:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from embedge.models.errors import IndexDamaged, InvalidOption
 from embedge.models.places import data_dir
 from embedge.runtime.index.grams import GRAMS_VERSION, embed_grams
+from embedge.runtime.index.meta import read_meta, write_meta
 
 APPLICATION_ID = 0x656D6264
 """`embd`, in the header of every index."""
@@ -27,6 +28,7 @@ MIGRATIONS: Mapping[int, str] = {}
 
 FILE_NAME = "index.db"
 _BUSY_MS = 5000
+_TOOL, _GRAMS = "tool_version", "grams"  # keys of `meta`
 _LEAST_SQLITE = (3, 37, 0)  # STRICT tables
 
 
@@ -240,8 +242,8 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
         )
     version = _version(connection)
     if version > SCHEMA_VERSION:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'tool_version'").fetchone()
-        writer = f"embedge {row[0]}" if row else "a newer embedge"
+        newer = read_meta(connection, _TOOL)
+        writer = f"embedge {newer}" if newer else "a newer embedge"
         raise IndexDamaged(
             f"{path} has schema {version}, this version reads {SCHEMA_VERSION}. "
             f"Install {writer} or newer to use it."
@@ -252,11 +254,12 @@ def _create(connection: sqlite3.Connection) -> None:
     from embedge import __version__
 
     schema = (files("embedge.runtime.index") / "schema.sql").read_text("utf-8")
-    meta = (("grams", GRAMS_VERSION), ("tool_version", __version__), ("created_ms", str(now_ms())))
+    meta = ((_GRAMS, GRAMS_VERSION), (_TOOL, __version__), ("created_ms", str(now_ms())))
     with transaction(connection):
         for statement in _statements(schema):
             connection.execute(statement)
-        connection.executemany("INSERT INTO meta VALUES(?, ?)", meta)
+        for key, value in meta:
+            write_meta(connection, key, value)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
@@ -272,17 +275,12 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
             for statement in _statements(MIGRATIONS[step]):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        connection.execute(
-            "INSERT INTO meta VALUES('tool_version', ?) ON CONFLICT(key) "
-            "DO UPDATE SET value = excluded.value",
-            (__version__,),
-        )
+        write_meta(connection, _TOOL, __version__)
 
 
 def _refresh_grams(connection: sqlite3.Connection) -> None:
     """Build the table of pairs anew when their definition has changed."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'grams'").fetchone()
-    if row and row[0] == GRAMS_VERSION:
+    if read_meta(connection, _GRAMS) == GRAMS_VERSION:
         return
     with transaction(connection):
         connection.execute("INSERT INTO chunks_gram(chunks_gram) VALUES('delete-all')")
@@ -290,10 +288,7 @@ def _refresh_grams(connection: sqlite3.Connection) -> None:
             "INSERT INTO chunks_gram(rowid, grams) SELECT id, embed_grams(text) FROM chunks "
             "WHERE embed_grams(text) <> ''"
         )
-        connection.execute(
-            "INSERT INTO meta VALUES('grams', ?) ON CONFLICT(key) DO UPDATE SET value = ?",
-            (GRAMS_VERSION, GRAMS_VERSION),
-        )
+        write_meta(connection, _GRAMS, GRAMS_VERSION)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -3,14 +3,13 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from embedge.models.durable import fsync_path
+from embedge.models.durable import PRIVATE, new_file
 from embedge.models.errors import InvalidOption
-from embedge.runtime.index.connection import make_private_file
 from embedge.runtime.index.index import Index
 from embedge.runtime.index.live import CHUNKER_OF_FILE
 from embedge.runtime.index.reading import shown_path
@@ -64,21 +63,11 @@ def export_localdocs(index: Index, folder: Path, *, vectors: str = "none") -> Lo
             f"{target} is there already and is not overwritten; move it away, with the app closed"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(FILE_NAME + ".partial")
-    partial.unlink(missing_ok=True)
-    make_private_file(partial)
-    try:
-        peer = _create(partial)
-        try:
-            with index.reading() as connection, _full_disk_named(target):
+    with new_file(target, mode=PRIVATE, many_writers=False) as partial:
+        with index.reading() as connection, closing(_create(partial)) as peer:
+            with _full_disk_named(target):
                 written = _Writer(connection, peer, with_vectors=vectors == "ours").write(target)
                 peer.commit()
-        finally:
-            peer.close()
-        fsync_path(partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return written
 
 

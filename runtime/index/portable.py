@@ -3,16 +3,16 @@
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from embedge.models.durable import PRIVATE, new_file
 from embedge.models.errors import IndexDamaged, InvalidOption
 from embedge.runtime.index.connection import (
     connect_reader,
     damage_named,
-    make_private_file,
     transaction,
 )
 from embedge.runtime.index.rows import free_name
@@ -48,16 +48,12 @@ def export_copy(database: Path, target: Path) -> int:
     """
     if target.exists():
         raise InvalidOption(f"{target} is there already; name a new file")
-    connection = connect_reader(database)
-    try:
-        make_private_file(target)
-        with damage_named(database):
-            connection.execute("VACUUM INTO ?", (str(target),))
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    finally:
-        connection.close()
+    with (
+        closing(connect_reader(database)) as connection,
+        new_file(target, mode=PRIVATE, many_writers=False) as partial,
+        damage_named(database),
+    ):
+        connection.execute("VACUUM INTO ?", (str(partial),))
     return target.stat().st_size
 
 

@@ -11,8 +11,9 @@ from importlib.util import find_spec
 
 from embedge.models.errors import EmbedgeError
 from embedge.runtime.index.connection import transaction
+from embedge.runtime.index.meta import read_meta, write_meta
 from embedge.runtime.index.reading import FileToRead, extract_content, read_content
-from embedge.runtime.index.rows import Selection, read_meta, write_meta
+from embedge.runtime.index.rows import Selection
 
 _OPTIONAL = ("pypdfium2", "charset_normalizer")
 _KEY = "readers"

@@ -78,6 +78,7 @@ class Cutter:
             overlap=self.spec.overlap,
             kind=document.kind,
             pages=document.pages,
+            headings=document.headings,
         )
 
 

@@ -1,4 +1,4 @@
-"""Rows that everything else refers to: spaces, chunkers, collections, roots, meta."""
+"""Rows that everything else refers to: spaces, chunkers, collections, roots."""
 
 import json
 import sqlite3
@@ -120,23 +120,6 @@ class Selection:
         fields = json.loads(include_json) if include_json else {}
         fields["include"] = tuple(fields.get("include", ()))
         return cls(exclude=tuple(json.loads(exclude_json) if exclude_json else ()), **fields)
-
-
-def read_meta(connection: sqlite3.Connection, key: str) -> str | None:
-    """Return one value of `meta`."""
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if row is None else str(row[0])
-
-
-def write_meta(connection: sqlite3.Connection, key: str, value: str | None) -> None:
-    """Set one value of `meta`; None removes it."""
-    if value is None:
-        connection.execute("DELETE FROM meta WHERE key = ?", (key,))
-        return
-    connection.execute(
-        "INSERT INTO meta VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-        (key, value),
-    )
 
 
 def coarse_dim(dim: int, trained: Sequence[int]) -> int:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 from embedge.models.errors import Cancelled
 from embedge.runtime.index.connection import now_ms, transaction
+from embedge.runtime.index.meta import read_meta, write_meta
 from embedge.runtime.index.results import RunStatus
-from embedge.runtime.index.rows import SpaceRow, read_meta, write_meta
+from embedge.runtime.index.rows import SpaceRow
 
 _KEPT_RUNS = 200
 _MIN_TOKENS = 2_000

@@ -8,7 +8,8 @@ and losing it costs one full question.
 import hashlib
 import sqlite3
 
-from embedge.runtime.index.rows import CollectionRow, read_meta, space_by_id, write_meta
+from embedge.runtime.index.meta import read_meta, write_meta
+from embedge.runtime.index.rows import CollectionRow, space_by_id
 from embedge.runtime.index.targets import Target
 
 

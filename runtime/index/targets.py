@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from embedge.runtime.chunking import ChunkerSpec
 from embedge.runtime.encode_options import CHUNK_OVERLAP
+from embedge.runtime.index.meta import read_meta, write_meta
 from embedge.runtime.index.rows import (
     ChunkerRow,
     CollectionRow,
@@ -22,9 +23,7 @@ from embedge.runtime.index.rows import (
     ensure_chunker,
     ensure_space,
     find_space,
-    read_meta,
     space_by_id,
-    write_meta,
 )
 from embedge.runtime.long_text import Limits
 

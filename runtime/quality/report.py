@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from embedge.models.manifest import Json
+from embedge.runtime.markdown_table import markdown_table
 from embedge.runtime.quality.bootstrap import CONFIDENCE, RESAMPLES, interval
 from embedge.runtime.quality.evaluate import Evaluation
 from embedge.runtime.quality.task import KINDS, MAIN_MEASURE, Kind, Outcome, Task
@@ -111,7 +112,7 @@ def _main_table(rows: Sequence[Row], labels: Sequence[str]) -> str:
         cells = [_cell(outcome, row.outcomes[0], i) for i, outcome in enumerate(row.outcomes)]
         count = row.n_tasks if counted else items
         lines.append([row.name, MAIN_MEASURE[row.kind], str(count), *cells])
-    return _table(header, lines)
+    return markdown_table(header, lines)
 
 
 def _cell(outcome: Outcome | None, reference: Outcome | None, column: int) -> str:
@@ -131,18 +132,7 @@ def _measure_table(rows: Sequence[Row], labels: Sequence[str]) -> str:
         for measure in list(first.measures)[1:]:
             values = [f"{100 * o.measures[measure]:.2f}" if o else "" for o in row.outcomes]
             lines.append([row.name, measure, *values])
-    return _table(["task", "measure", *labels], lines)
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in [header, *lines]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        return f"| {' | '.join(padded)} |"
-
-    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
-    return "\n".join([line(header), rule, *map(line, lines)])
+    return markdown_table(["task", "measure", *labels], lines)
 
 
 def _legend(evaluation: Evaluation) -> str:

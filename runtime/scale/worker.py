@@ -1,8 +1,6 @@
 """The stateful worker: opens the model once, turns shards into Parquet files."""
 
 import json
-import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedge.models.bundle import fsync_path
+from embedge.models.durable import new_file
 from embedge.models.errors import InvalidOption, SpaceMismatch
 from embedge.runtime.embedder import Embedder
 from embedge.runtime.scale.job import Counts, ScaleJob
@@ -75,21 +73,16 @@ class ShardEmbedder:
         begun = time.monotonic()
         counts = Counts()
         part = self._job.part(shard.number)
-        partial = part.with_name(f".{part.name}.{secrets.token_hex(6)}")
-        try:
-            with parquet.ParquetWriter(partial, self._schema) as writer:
-                left = self._rows(shard)
-                while rows := list(islice(left, _ROWS_PER_BATCH)):
-                    writer.write_batch(record_batch(self._schema, rows))
-                    counts += _count(rows)
-                counts = replace(counts, seconds=round(time.monotonic() - begun, 3))
-                writer.add_key_value_metadata({_COUNTS_KEY: json.dumps(asdict(counts))})
-            fsync_path(partial)
-            os.replace(partial, part)
-            fsync_path(part.parent)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with (
+            new_file(part) as partial,
+            parquet.ParquetWriter(partial, self._schema) as writer,
+        ):
+            left = self._rows(shard)
+            while rows := list(islice(left, _ROWS_PER_BATCH)):
+                writer.write_batch(record_batch(self._schema, rows))
+                counts += _count(rows)
+            counts = replace(counts, seconds=round(time.monotonic() - begun, 3))
+            writer.add_key_value_metadata({_COUNTS_KEY: json.dumps(asdict(counts))})
         return ShardResult(shard.number, counts)
 
     def finished(self, number: int) -> ShardResult | None:
@@ -146,6 +139,7 @@ class ShardEmbedder:
             overlap=limits.overlap,
             kind=document.kind,
             pages=document.pages,
+            headings=document.headings,
         )
 
     def _make_schema(self) -> Any:

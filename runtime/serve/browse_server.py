@@ -1,16 +1,15 @@
 """Serve the search page alone: one index, this machine, until it is stopped."""
 
-import asyncio
-import contextlib
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
-import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from embedge.models.errors import InvalidOption
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.index import Index
 from embedge.runtime.serve.browse import browse_app
+from embedge.runtime.serve.http_server import QuietServer
 from embedge.runtime.serve.listening import address_of, open_socket
 from embedge.runtime.serve.options import LOCAL_HOSTS, ServeOptions
 
@@ -48,26 +47,10 @@ def serve_page(
     opened = open_socket(options)
     try:
         app = browse_app(index, index.status, index.path, key=key)
-        server = _Server(uvicorn.Config(
-            app, http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None,
-            access_log=False, server_header=False, proxy_headers=False,
-            timeout_graceful_shutdown=_STOP_S,
-        ))  # fmt: skip
-
-        def request_exit() -> None:
-            server.should_exit = True
-
-        with stop.attached(request_exit), asyncio.Runner() as runner:
-            listening(f"{address_of(opened, options)}/?key={key}")
-            runner.run(server.serve(sockets=[opened]))
+        server = QuietServer(
+            app, http=H11Protocol, lifespan="off", timeout_graceful_shutdown=_STOP_S
+        )
+        listening(f"{address_of(opened, options)}/?key={key}")
+        server.run_until(stop, opened)
     finally:
         opened.close()
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the command."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Do nothing: `stop` ends the server."""
-        yield

@@ -1,19 +1,17 @@
 """Run the application: socket, event loop, signals, the end."""
 
-import asyncio
-import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator
-
-import uvicorn
+from collections.abc import Callable
+from typing import Unpack
 
 from embedge.runtime.cancel import CancelToken
 from embedge.runtime.embedder import Embedder
 from embedge.runtime.serve.app import build_app, build_hub
 from embedge.runtime.serve.connection import GuardedProtocol
 from embedge.runtime.serve.endpoint import Hub
+from embedge.runtime.serve.http_server import QuietServer, ServerSettings
 from embedge.runtime.serve.listening import address_of, close_socket, open_socket
 from embedge.runtime.serve.options import ServeOptions
 
@@ -26,17 +24,14 @@ _OWN_FILES = 128
 _MOST_HEADER_BYTES = 32_768
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to the command, and tells the service before it waits for requests."""
+class _Server(QuietServer):
+    """Tells the service before it waits for requests."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
-        super().__init__(config)
+    def __init__(
+        self, hub: Hub, app: Callable[..., object], **settings: Unpack[ServerSettings]
+    ) -> None:
+        super().__init__(app, **settings)
         self._hub = hub
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Do nothing: `stop` of `serve` ends the server."""
-        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Fail what waits with 503, so that nobody holds the end up."""
@@ -90,33 +85,22 @@ def _run(
     listening: Callable[[str], None] | None,
 ) -> None:
     def started() -> None:
-        hub.service.start(lambda: _open_all(hub, open_model), request_exit)
+        hub.service.start(lambda: _open_all(hub, open_model), server.request_exit)
         address = address_of(opened, hub.options)
         log.info("listening on %s", address)
         if listening is not None:
             listening(address)
 
-    config = uvicorn.Config(
+    server = _Server(
+        hub,
         build_app(hub, started),
         http=GuardedProtocol,
-        ws="none",
-        loop="asyncio",
         lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
         limit_concurrency=most_connections(hub.options),
         timeout_graceful_shutdown=int(hub.options.stop_timeout_s),
         h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
     )
-    server = _Server(config, hub)
-
-    def request_exit() -> None:
-        server.should_exit = True
-
-    with stop.attached(request_exit), asyncio.Runner() as runner:
-        runner.run(server.serve(sockets=[opened]))
+    server.run_until(stop, opened)
 
 
 def most_connections(options: ServeOptions) -> int:

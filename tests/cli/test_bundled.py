@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from embedge.models.manifest import read_manifest
 from embedge.models.store import bundled_bundles
 
 pytestmark = pytest.mark.skipif(not bundled_bundles(), reason="this tree ships no model")
@@ -39,3 +40,9 @@ def test_int8_codes_have_a_fixed_range(embed):
     done = embed("text", "--lines", "--precision", "int8", "-f", "npy", stdin="a\nb\n")
     codes = np.load(io.BytesIO(done.stdout))
     assert (codes.dtype, codes.shape) == (np.int8, (2, 384))
+
+
+def test_its_manifest_is_as_this_version_writes_it():
+    for bundle in bundled_bundles().values():
+        text = (bundle / "embedge.json").read_text(encoding="utf-8")
+        assert text == read_manifest(bundle).dump()

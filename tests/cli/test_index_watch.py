@@ -9,7 +9,7 @@ from queue import Empty, Queue
 
 import pytest
 
-from embedge.cli.index_watch import seconds
+from embedge.cli.values import seconds
 from embedge.models.errors import InvalidOption
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -104,7 +104,7 @@ def test_a_watch_of_no_index_says_how_to_make_one(embed):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("2s", 2), ("15m", 900), ("1.5 h", 5400), ("1D", 86400)]
+    ("text", "expected"), [("2s", 2), ("15m", 900), ("1.5 h", 5400), ("1D", 86400), ("2w", 1209600)]
 )
 def test_times_are_read(text, expected):
     assert seconds(text, "--interval") == expected
@@ -114,3 +114,9 @@ def test_times_are_read(text, expected):
 def test_other_times_are_refused(text):
     with pytest.raises(InvalidOption, match="--interval"):
         seconds(text, "--interval")
+
+
+def test_no_time_at_all_is_a_time_where_it_makes_sense():
+    assert seconds("0d", "--grace", zero=True) == 0
+    with pytest.raises(InvalidOption, match="--grace"):
+        seconds("soon", "--grace", zero=True)

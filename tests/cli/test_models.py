@@ -3,10 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from embedge.models.manifest import read_manifest
+from embedge.models.strict_json import Json
 
 Embed = Callable[..., Any]
 
@@ -58,10 +62,10 @@ def test_show_takes_the_path_of_a_bundle(embed: Embed, tiny_bundle: Path) -> Non
 def test_show_prints_measured_figures_and_only_the_lowest_of_many(
     embed: Embed, stored: Path
 ) -> None:
-    manifest = json.loads((stored / "embedge.json").read_text(encoding="utf-8"))
-    languages = {f"l{number}": 0.99 + number / 1000 for number in range(9)}
-    manifest["measured"] = {"against_parent": {"int8": {"mean": 0.9991, "by": languages}}}
-    (stored / "embedge.json").write_text(json.dumps(manifest), encoding="utf-8")
+    languages: dict[str, Json] = {f"l{number}": 0.99 + number / 1000 for number in range(9)}
+    figures: dict[str, Json] = {"int8": {"mean": 0.9991, "by": languages}}
+    manifest = replace(read_manifest(stored), measured={"against_parent": figures})
+    (stored / "embedge.json").write_text(manifest.dump(), encoding="utf-8")
     text = embed("models", "show", "tiny").text
     assert "mean               0.9991" in text
     assert "lowest of 9: l0 0.99, l1 0.991, l2 0.992, l3 0.993, l4 0.994\n" in text

@@ -1,5 +1,6 @@
 """A manifest loads only when it is whole, typed and free of contradictions."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +27,8 @@ def test_fields_of_the_manifest_are_these(raw: Raw) -> None:
     """A frozen list: other programs read the file."""
     assert sorted(raw) == [
         "architecture", "calibration", "files", "floors", "format", "graphs", "identity",
-        "license", "matryoshka", "measured", "name", "output_ranges", "parent", "prompt_aliases",
-        "recipes", "revision", "short_name", "sources", "tools",
+        "license", "manifest_sha256", "matryoshka", "measured", "name", "output_ranges", "parent",
+        "prompt_aliases", "recipes", "revision", "short_name", "sources", "tools",
     ]  # fmt: skip
     assert sorted(raw["identity"]) == [
         "checkpoint_sha256", "dim", "format", "max_tokens", "normalized", "pooling", "prompts",
@@ -46,6 +47,41 @@ def test_the_written_form_is_canonical(toy_bundle: Path) -> None:
     text = (toy_bundle / "embedge.json").read_text(encoding="utf-8")
     assert text == read_manifest(toy_bundle).dump()
     assert text.endswith("}\n")
+
+
+def test_the_manifest_carries_the_hash_of_its_other_fields(raw: Raw) -> None:
+    written = raw.pop("manifest_sha256")
+    text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert written == hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def test_a_manifest_of_the_time_before_its_hash_still_loads(toy_bundle: Path, raw: Raw) -> None:
+    whole = read_manifest(toy_bundle)
+    del raw["manifest_sha256"]
+    (toy_bundle / "embedge.json").write_text(json.dumps(raw), encoding="utf-8")
+    assert read_manifest(toy_bundle) == whole
+
+
+def test_no_flipped_bit_changes_what_a_manifest_says(toy_bundle: Path) -> None:
+    path = toy_bundle / "embedge.json"
+    whole, manifest = path.read_bytes(), read_manifest(toy_bundle)
+    unchanged = 0
+    for at in range(len(whole)):
+        flipped = whole[at] ^ (1 << at % 8)
+        path.write_bytes(whole[:at] + bytes([flipped]) + whole[at + 1 :])
+        try:
+            assert read_manifest(toy_bundle) == manifest
+            unchanged += 1
+        except BundleError:
+            pass
+    assert unchanged < 5  # 1e-5 and 1E-5 are one number
+
+
+@pytest.mark.parametrize("value", ["", "0" * 64, None, 7, ["a"]])
+def test_a_hash_that_is_not_that_of_the_content_is_refused(raw: Raw, value: object) -> None:
+    raw["manifest_sha256"] = value
+    with pytest.raises(BundleError, match=r"manifest_sha256 is .* but the content gives"):
+        parse_manifest(raw, "x")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +236,7 @@ JSON = st.recursive(
 @given(data=st.data())
 def test_any_value_at_any_place_is_read_or_refused_but_never_crashes(data: st.DataObject) -> None:
     raw: Raw = json.loads(_ANY_MANIFEST.dump())
+    del raw["manifest_sha256"]
     place = raw
     while True:
         key = data.draw(st.sampled_from(sorted(place)))
@@ -212,7 +249,9 @@ def test_any_value_at_any_place_is_read_or_refused_but_never_crashes(data: st.Da
         manifest = parse_manifest(raw, "x")
     except BundleError:
         return
-    assert json.loads(manifest.dump()) == raw
+    written: Raw = json.loads(manifest.dump())
+    assert written.pop("manifest_sha256")
+    assert written == raw
     for variant in manifest.variants():
         assert manifest.space(variant, manifest.full_dim).fingerprint
 

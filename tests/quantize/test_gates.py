@@ -53,7 +53,7 @@ def quantized(
             for site, scheme in choose_schemes(model, statistics, Options()).items()
         }
         weights = WeightQuantizer(mean_inputs(model, statistics, schemes))
-        int8_graph(model, schemes, EIGHT_BITS, weights)
+        int8_graph(model, schemes, EIGHT_BITS, weights, {})
         return model
 
     return make

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from embedge.export import export_checkpoint
 from embedge.models.graph_file import read_graph
 from embedge.quantize import quantize_bundle
-from embedge.quantize.int4_embedding import four_bit_codes, four_bit_scales, int4_embedding
+from embedge.quantize.int4_embedding import (
+    find_four_bit_tables,
+    four_bit_codes,
+    four_bit_scales,
+    int4_embedding,
+)
 
 WORDS = "embeddings.word_embeddings.weight"
 
@@ -87,7 +92,9 @@ def test_table_is_stored_in_half_the_bytes_and_gives_the_same_vectors(
     model = read_graph(four_bit_bundle / "model.onnx")
     ids = random_ids([5, 20], vocabulary=640)
     before = run(model, ids)[0]
-    assert int4_embedding(model) == [WORDS]
+    found = find_four_bit_tables(model)
+    assert list(found) == [WORDS]
+    int4_embedding(model, found)
     assert WORDS not in model.graph.initializers
     codes, scales = (model.graph.initializers[f"{WORDS}.{end}"] for end in ("int4", "int4_scale"))
     assert (codes.dtype, scales.dtype) == (ir.DataType.UINT8, ir.DataType.FLOAT16)
@@ -97,10 +104,22 @@ def test_table_is_stored_in_half_the_bytes_and_gives_the_same_vectors(
 
 
 def test_quantized_bundle_keeps_the_four_bit_codes_in_every_graph(
-    four_bit_bundle: Path, tmp_path: Path, run: Callable[..., Any], random_ids: Callable[..., Any]
+    four_bit_bundle: Path,
+    tmp_path: Path,
+    run: Callable[..., Any],
+    random_ids: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    searched = []
+
+    def count(table: Any) -> Any:
+        searched.append(table.shape)
+        return four_bit_scales(table)
+
+    monkeypatch.setattr("embedge.quantize.int4_embedding.four_bit_scales", count)
     report = quantize_bundle(four_bit_bundle, tmp_path / "int8", measure=False)
     assert f"  {WORDS}: 4-bit rows" in list(report.lines())
+    assert searched == [(640, 64)]  # once, not for every graph
     ids = random_ids([5, 20], vocabulary=640)
     expected = run(read_graph(four_bit_bundle / "model.onnx"), ids)[0]
     for file in ("model.onnx", "model-avx2.onnx"):
@@ -120,7 +139,7 @@ def test_ids_in_rows_give_hidden_states_in_rows() -> None:
     out.name, out.type = "hidden", ir.TensorType(ir.DataType.FLOAT)
     graph = ir.Graph([ids], [out], nodes=[gather], initializers=[rows], opset_imports={"": 21})
     model = ir.Model(graph, ir_version=10)
-    assert int4_embedding(model) == ["table"]
+    int4_embedding(model, find_four_bit_tables(model))
     chosen = np.array([[3, 95, 0], [7, 7, 1]])
     session = onnxruntime.InferenceSession(
         ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from embedge import Embedder
 from embedge.models import golden
 from embedge.models.bundle import file_sha256
-from embedge.models.manifest import MANIFEST_NAME
+from embedge.models.manifest import MANIFEST_NAME, FileEntry, read_manifest
 from embedge.runtime import selftest
 from embedge.runtime.selftest import SELFTEST_NAME, Stage, write_selftest
 
@@ -31,13 +31,12 @@ def bundle(tiny_bundle: Path, tmp_path: Path, embedder: Embedder) -> Path:
 
 def list_files(bundle: Path) -> None:
     """Put the present files into the manifest, as someone would who hides a change."""
-    manifest = json.loads((bundle / MANIFEST_NAME).read_text())
-    manifest["files"] = {
-        file.name: {"size": file.stat().st_size, "sha256": file_sha256(file)}
+    files = {
+        file.name: FileEntry(file.stat().st_size, file_sha256(file))
         for file in bundle.iterdir()
         if file.name != MANIFEST_NAME
     }
-    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
+    (bundle / MANIFEST_NAME).write_text(replace(read_manifest(bundle), files=files).dump())
 
 
 def verify(bundle: Path, **options: object) -> Stages:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedge.cli import FROZEN_PDF_WORD
 from embedge.models.errors import BackendError, Cancelled, InputError
 from embedge.runtime.chunking import chunk_text
 from embedge.runtime.extract import extract, pdf
 from embedge.runtime.extract.pdf_lines import join_lines
-from embedge.runtime.extract.pdf_process import FROZEN_WORD, PdfProcess, pdf_process
+from embedge.runtime.extract.pdf_process import PdfProcess, pdf_process
+from embedge.runtime.frozen import PDF_WORKER
 
 pytest.importorskip("pypdfium2", reason="needs the extra docs")
 
@@ -236,9 +236,8 @@ def test_without_the_extra_the_message_names_it(documents, monkeypatch):
 
 
 def test_a_frozen_command_can_be_its_own_reading_process():
-    assert FROZEN_WORD == FROZEN_PDF_WORD
     start = "import sys; from embedge.cli import main; main()"
-    command = [sys.executable, "-c", start, FROZEN_WORD, str(1 << 31)]
+    command = [sys.executable, "-c", start, PDF_WORKER, str(1 << 31)]
     done = subprocess.run(command, input=b"", capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"")
 

@@ -41,7 +41,7 @@ def test_properties_are_kept_and_every_bad_file_has_its_reason(index: Index, she
     index.add(shelf)
     rows = query("SELECT rel_path, state, reason, title, author, extractor FROM files")
     found = {row[0]: row[1:] for row in rows}
-    assert found["a.pdf"] == ("read", None, "Contract", "Ada", "pdf/1")
+    assert found["a.pdf"] == ("read", None, "Contract", "Ada", "pdf/2")
     assert found["scan.pdf"][:2] == ("skipped", "no_text")
     assert found["torn.epub"][:2] == ("error", "format")
 

@@ -1,14 +1,17 @@
 """Whole evaluations on the tiny model: prefixes, cuts, resuming, several configurations."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embedge import Cancelled, CancelToken, Embedder, InvalidOption, ProgressEvent
+from embedge.models.manifest import FileEntry, read_manifest
 from embedge.runtime.quality.discover import find_tasks
 from embedge.runtime.quality.encoding import EncodeChoices, cut
 from embedge.runtime.quality.evaluate import Evaluation, EvaluationPlan, evaluate
@@ -150,15 +153,12 @@ def test_without_keeping_vectors_nothing_is_left_behind(run, tmp_path):
 def test_another_build_of_the_same_space_has_its_own_vectors(run, tiny_bundle, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny_bundle, other)
-    manifest = json.loads((other / "embedge.json").read_text())
     (other / "tokenizer.json").write_text((other / "tokenizer.json").read_text() + "\n")
-    import hashlib
-
     data = (other / "tokenizer.json").read_bytes()
-    manifest["files"]["tokenizer.json"] = {
-        "size": len(data), "sha256": hashlib.sha256(data).hexdigest()
-    }  # fmt: skip
-    (other / "embedge.json").write_text(json.dumps(manifest))
+    manifest = read_manifest(other)
+    entry = FileEntry(len(data), hashlib.sha256(data).hexdigest())
+    manifest = replace(manifest, files={**manifest.files, "tokenizer.json": entry})
+    (other / "embedge.json").write_text(manifest.dump())
     result = run(only=["*de-en"], models=[str(tiny_bundle), str(other)])
     first, second = result.configurations
     assert first.space == second.space
