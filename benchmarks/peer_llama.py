@@ -93,10 +93,23 @@ def write_gguf(checkpoint: Path, out: Path) -> None:
     partial_file.rename(out)
 
 
+def _silence() -> None:
+    """Keep the library's log off the results; the callback has to stay alive."""
+    import llama_cpp
+
+    global _quiet
+    _quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(_quiet, ctypes.c_void_p(0))
+
+
+_quiet: object = None
+
+
 def make_gguf(kind: str, setup: Setup) -> Path:
     """Write the file of one format and return its path."""
     import llama_cpp
 
+    _silence()
     setup.work.mkdir(parents=True, exist_ok=True)
     plain = setup.work / "model-F32.gguf"
     assert setup.checkpoint is not None
@@ -181,20 +194,7 @@ def fill_batches(lengths: list[int], tokens: int, texts: int) -> Iterator[list[i
         yield chosen
 
 
-def _silence() -> None:
-    """Keep the library's log off the results; the callback has to stay alive."""
-    import llama_cpp
-
-    global _quiet
-    _quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
-    llama_cpp.llama_log_set(_quiet, ctypes.c_void_p(0))
-
-
-_quiet: object = None
-
-
 def open_llama(kind: str, setup: Setup) -> Run:
-    _silence()
     return LlamaEncoder(make_gguf(kind, setup), setup.threads).run
 
 

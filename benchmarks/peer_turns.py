@@ -29,12 +29,14 @@ class Work:
         rounds: the rows of each round; the same ones several times, or other ones each time.
         warm_up: what every peer does before.
         one_by_one: rows are queries, each timed alone, instead of one call.
+        sizes: tokens of a round (of one query), where rows are not lists of tokens.
     """
 
     name: str
     rounds: Sequence[Rows]
     warm_up: Rows
     one_by_one: bool = False
+    sizes: int | None = None
 
 
 class PeerProcess:
@@ -156,10 +158,7 @@ def table_rows(
 ) -> list[dict[str, Any]]:
     """Median speed, and the ratio to `first` round by round with its range."""
     rows: list[dict[str, Any]] = []
-    sizes = [
-        len(rows_[0]) if work.one_by_one else sum(len(row) for row in rows_)
-        for rows_ in work.rounds
-    ]
+    sizes = [work.sizes or _tokens(work, round_rows) for round_rows in work.rounds]
     for name, times in seconds.items():
         ratio = [theirs / ours for theirs, ours in zip(times, seconds[first], strict=False)]
         rates = [size / took for size, took in zip(sizes, times, strict=False)]
@@ -173,10 +172,15 @@ def table_rows(
                 "min": round(min(ratio), 3),
                 "max": round(max(ratio), 3),
                 "rounds": len(times),
-                "texts": sum(len(rows_) for rows_ in work.rounds[: len(times)]),
+                "texts": sum(map(len, work.rounds[: len(times)])),
             }
         )
     return rows
+
+
+def _tokens(work: Work, rows: Rows) -> int:
+    """Tokens that a round's time stands for; of `one_by_one` that is one query."""
+    return len(rows[0]) if work.one_by_one else sum(len(row) for row in rows)
 
 
 def random_rows(texts: int, tokens: int, vocabulary: int) -> Rows:

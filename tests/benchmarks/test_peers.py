@@ -144,3 +144,18 @@ def test_a_peer_lives_in_a_process_of_its_own_and_its_failure_stays_there(load, 
             process.ask("vectors", rows=[np.array([10**6])])
     finally:
         process.close()
+
+
+def test_word_rows_of_the_bundled_model_are_decoded_as_its_graph_does(load):
+    import onnx_ir as ir
+
+    rows = load("dense_engines").word_rows(load("bundled_peers").BUNDLED / "model.onnx")
+    table = "embeddings.word_embeddings.weight"
+    constants = ir.load(load("bundled_peers").BUNDLED / "model.onnx").graph.initializers
+    codes = constants[f"{table}.int4"].const_value.numpy()
+    scales = constants[f"{table}.int4_scale"].const_value.numpy().astype(np.float32)
+    half = codes.shape[1]
+    word, column = 1000, half + 40  # the upper half of byte 40, block column // 32
+    expected = (int(codes[word, 40] >> 4) - 8) * scales[word, column // 32]
+    assert rows.shape == (len(codes), 2 * half)
+    assert rows[word, column] == expected
