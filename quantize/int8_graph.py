@@ -12,6 +12,7 @@ from embedge.quantize.int8_linear import int8_linears
 from embedge.quantize.matryoshka import cut
 from embedge.quantize.row_scales import join_expert_offsets, merge_row_scales
 from embedge.quantize.scheme import SiteScheme, ranges, smoothing_scales
+from embedge.quantize.shared_dispatch import share_dispatch
 from embedge.quantize.shifted_gelu import shifted_gelu
 from embedge.quantize.smooth import smooth
 from embedge.quantize.weights import WeightQuantizer
@@ -52,6 +53,7 @@ def int8_graph(
     int8_linears(model, constant_ranges, codes, weights)
     join_expert_offsets(model)
     merge_row_scales(model)
+    share_dispatch(model)
     return tables
 
 

@@ -185,27 +185,33 @@ def test_every_site_equals_numpy_on_identical_inputs(
     products = [n for n in graph.graph if n.op_type == "MatMulIntegerToFloat"]
     assert len(products) == 4 + 2 + 4 + 8  # two attentions, one dense block, four experts
     for product in products:
-        source, gathers = _float_source(product)
-        x, y, *rows = _values(graph, run, ids, [source, product.outputs[0], *gathers])
-        for index in rows:
-            x = x[index]
+        source, choices = _float_source(product)
+        wanted = [source, product.outputs[0], *(value for value, _ in choices)]
+        x, y, *rows = _values(graph, run, ids, wanted)
+        for chosen, (_, part) in zip(rows, choices, strict=True):
+            x = x[chosen] if part is None else np.split(x, np.cumsum(chosen)[:-1])[part]
         expected = _product(recipe, product, x)
         np.testing.assert_allclose(expected, y, atol=1e-5)
 
 
-def _float_source(product: ir.Node) -> tuple[ir.Value, list[ir.Value]]:
-    value, gathers = product.inputs[0], []
+def _float_source(product: ir.Node) -> tuple[ir.Value, list[tuple[ir.Value, int | None]]]:
+    """The float rows behind a product, and how its own are chosen from them.
+
+    Each choice is an index of rows, or row counts of parts with the number of the part.
+    """
+    value = product.inputs[0]
+    choices: list[tuple[ir.Value, int | None]] = []
     while True:
         assert value is not None
         node = value.producer()
         assert node is not None
-        if node.op_type == "Gather":
-            index = node.inputs[1]
-            assert index is not None
-            gathers.insert(0, index)
+        if node.op_type in ("Gather", "Split"):
+            chosen = node.inputs[1]
+            assert chosen is not None
+            choices.insert(0, (chosen, value.index() if node.op_type == "Split" else None))
         if node.op_type == "QuantizeLinear":
             assert node.inputs[0] is not None
-            return node.inputs[0], gathers
+            return node.inputs[0], choices
         value = node.inputs[0]
 
 
@@ -216,7 +222,8 @@ def _values(graph: ir.Model, run: Any, ids: Any, wanted: Sequence[ir.Value]) -> 
     for name in names:
         value = known[name]
         if value.type is None:
-            kind = ir.DataType.INT64 if ".mlp.experts.mlp.Div" in name else ir.DataType.FLOAT
+            is_choice = name.endswith((".tokens", ".counts"))
+            kind = ir.DataType.INT64 if is_choice else ir.DataType.FLOAT
             value.type = ir.TensorType(kind)
         if not value.is_graph_output():
             copy.graph.outputs.append(value)
