@@ -105,7 +105,7 @@ from embedge import Embedder
 
 embedder = Embedder(sys.argv[1], cache_dir=sys.argv[2], threads=1)
 engine = embedder.loaded.engine
-ids = np.full((256, 512), 5, dtype=np.int64)
+ids = np.full((64, 512), 5, dtype=np.int64)
 engine.run(ids[:1, :8], np.ones_like(ids[:1, :8]))
 threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
 running = False
