@@ -15,7 +15,7 @@ from embedge.runtime.chunking.outline import Heading, short_title
 _MAX_LINES = 3
 """Lines over which a printed heading may run."""
 
-_MAX_WORDS = 200
+_LONGEST_LINE = 200
 """Characters; longer lines are no headings."""
 
 _MAX_PAGE_LINES = 10_000
@@ -82,7 +82,7 @@ class _PageLines:
         lines: list[tuple[int, str]] = []
         position = 0
         for line in page.split("\n", _MAX_PAGE_LINES):
-            if len(line) <= _MAX_WORDS and (words := _words(line)):
+            if len(line) <= _LONGEST_LINE and (words := _words(line)):
                 lines.append((position, words))
             position += len(line) + 1
         for number, (position, _) in enumerate(lines):
@@ -93,7 +93,7 @@ class _PageLines:
 
     def find(self, title: str, *, after: int) -> int:
         """Return the first place of a title after `after`, else `after`, at least 0."""
-        places = self._places.get(_unnumbered(_words(title[:_MAX_WORDS])), [])
+        places = self._places.get(_unnumbered(_words(title[:_LONGEST_LINE])), [])
         number = bisect_right(places, after)
         return places[number] if number < len(places) else max(after, 0)
 
