@@ -5,7 +5,7 @@ some layers (gate weights are not renormalised, experts have no biases, one outp
 once). Batches are packed: all tokens of all texts one after another, no padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,19 +226,26 @@ def copy_dense_weights(file: TeacherFile, encoder: Encoder) -> None:
     with torch.no_grad():
         encoder.positions.copy_(t["emb.pos"])
         encoder.type_row.copy_(t["emb.type"][0])
-        _copy(encoder.norm, t, "emb.ln")
+        _copy_part(encoder.norm, t, "emb.ln")
         for i, layer in enumerate(encoder.layers):
             p = f"l{i}."
             layer.qkv.weight.copy_(torch.cat([t[f"{p}{c}.w"] for c in "qkv"]))
             layer.qkv.bias.copy_(torch.cat([t[f"{p}{c}.b"] for c in "qkv"]))
-            _copy(layer.out, t, p + "ao")
-            _copy(layer.norm1, t, p + "aln")
-            _copy(layer.norm2, t, p + "oln")
+            _copy_part(layer.out, t, p + "ao")
+            _copy_part(layer.norm1, t, p + "aln")
+            _copy_part(layer.norm2, t, p + "oln")
             if isinstance(layer.mlp, Dense):
-                _copy(layer.mlp.fc1, t, p + "fi")
-                _copy(layer.mlp.fc2, t, p + "fo")
+                _copy_part(layer.mlp.fc1, t, p + "fi")
+                _copy_part(layer.mlp.fc2, t, p + "fo")
 
 
-def _copy(module: nn.Module, tensors: dict[str, torch.Tensor], name: str) -> None:
-    module.weight.copy_(tensors[name + ".w"])
-    module.bias.copy_(tensors[name + ".b"])
+def _copy_part(module: nn.Module, t: Mapping[str, torch.Tensor], name: str) -> None:
+    copy_affine(module, t, f"{name}.w", f"{name}.b")
+
+
+def copy_affine(
+    module: nn.Module, tensors: Mapping[str, torch.Tensor], weight: str, bias: str
+) -> None:
+    """Copy the weight and the bias of a linear or a norm, by their names."""
+    module.weight.copy_(tensors[weight])
+    module.bias.copy_(tensors[bias])

@@ -17,7 +17,14 @@ from safetensors.torch import load
 from embedge.models.durable import write_atomically
 from embedge.models.errors import CheckpointError
 from embedge.models.recipes.losses import unit
-from embedge.models.recipes.network import Batch, Dense, Encoder, frozen, to_batch
+from embedge.models.recipes.network import (
+    Batch,
+    Dense,
+    Encoder,
+    copy_affine,
+    frozen,
+    to_batch,
+)
 from embedge.models.recipes.packing import Elements, FlatTokens, Int64, pack
 from embedge.models.recipes.teacher_file import HIDDEN
 
@@ -110,24 +117,23 @@ def load_similarity_teacher(folder: Path) -> Encoder:
     with torch.no_grad():
         encoder.positions.copy_(t["embeddings.position_embeddings.weight"])
         encoder.type_row.copy_(t["embeddings.token_type_embeddings.weight"][0])
-        _copy(encoder.norm, t, "embeddings.LayerNorm")
+        _copy_part(encoder.norm, t, "embeddings.LayerNorm")
         for i, layer in enumerate(encoder.layers):
             p = f"encoder.layer.{i}."
             assert isinstance(layer.mlp, Dense)
             for kind in ("weight", "bias"):
                 parts = [t[f"{p}attention.self.{n}.{kind}"] for n in ("query", "key", "value")]
                 getattr(layer.qkv, kind).copy_(torch.cat(parts))
-            _copy(layer.out, t, p + "attention.output.dense")
-            _copy(layer.norm1, t, p + "attention.output.LayerNorm")
-            _copy(layer.mlp.fc1, t, p + "intermediate.dense")
-            _copy(layer.mlp.fc2, t, p + "output.dense")
-            _copy(layer.norm2, t, p + "output.LayerNorm")
+            _copy_part(layer.out, t, p + "attention.output.dense")
+            _copy_part(layer.norm1, t, p + "attention.output.LayerNorm")
+            _copy_part(layer.mlp.fc1, t, p + "intermediate.dense")
+            _copy_part(layer.mlp.fc2, t, p + "output.dense")
+            _copy_part(layer.norm2, t, p + "output.LayerNorm")
     return frozen(encoder)
 
 
-def _copy(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], name: str) -> None:
-    module.weight.copy_(tensors[name + ".weight"])
-    module.bias.copy_(tensors[name + ".bias"])
+def _copy_part(module: torch.nn.Module, t: Mapping[str, torch.Tensor], name: str) -> None:
+    copy_affine(module, t, f"{name}.weight", f"{name}.bias")
 
 
 class EnglishSimilarity:
