@@ -111,7 +111,10 @@ def _train(
     corpus, tokens = _corpus(work, TRAIN)
     held, held_tokens = _corpus(work, HELD)
     print(f"{len(corpus.texts)} texts, {len(tokens.student.ids)} tokens", flush=True)
-    encoder, means = load_teacher(_teacher_file(work)), read_means(work)
+    file = _teacher_file(work)
+    if not (work / "student.pt").exists():  # left behind, as the largest file
+        make_student(recipe, corpus, file, None, work)
+    encoder, means = load_teacher(file), read_means(work)
     teacher = Teacher(encoder, tokens.teacher, tokens.teacher_prefixes, means, device)
     held_teacher = Teacher(encoder, held_tokens.teacher, tokens.teacher_prefixes, means, device)
     english = None

@@ -186,6 +186,14 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
         torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-5)
 
 
+def test_a_student_that_was_left_behind_is_made_again(work: Path) -> None:
+    (work / "student.pt").unlink()
+
+    train(work, 2)
+
+    assert (work / "average.pt").exists()
+
+
 def test_a_terminated_run_saves_what_it_has(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = steps.Distillation._step
 
