@@ -1,4 +1,4 @@
-"""One dispatch for all experts of a layer: less small nodes, the same numbers bit for bit.
+"""One dispatch for all experts of a layer: fewer small nodes, the same numbers bit for bit.
 
 The exporter finds the slots of each expert by itself, which reads well and costs a dozen small
 nodes per expert; at five microseconds each they are a tenth of a short query. Here the slots of

@@ -40,7 +40,7 @@ class Health:
 def texts_read(corpus: Corpus, streams: Streams, steps: int) -> Counts:
     """What a run of `steps` steps has read; batches follow from the seed, so it is recounted.
 
-    A pair counts once, a section once for every step that it is in.
+    Joined sections count as one, under the first of them.
     """
     shape = (len(corpus.languages), len(corpus.sources))
     total = np.zeros(shape[0] * shape[1], np.int64)

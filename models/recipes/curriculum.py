@@ -156,7 +156,7 @@ class PassageStream:
     def _joined(self, random: np.random.Generator, rows: Int64) -> PassageDraw:
         table = self._corpus.passages
         wanted = random.uniform(SHORTEST_LONG, LONGEST_LONG, len(rows))
-        texts, owner, queries, used = [], [], [], 0
+        texts, owner, queries = [], [], []
         for element, (row, tokens) in enumerate(zip(rows.tolist(), wanted, strict=True)):
             length, last = 0, row
             while (
@@ -171,8 +171,7 @@ class PassageStream:
                 last += 1
             asked = row if random.random() < 0.5 else int(random.integers(row, last))
             queries.append(int(table[asked, 1]))
-            used += 1
-        passages = Elements(np.array(texts, np.int64), np.array(owner, np.int64), used)
+        passages = Elements(np.array(texts, np.int64), np.array(owner, np.int64), len(rows))
         return PassageDraw("joined", rows, np.array(queries, np.int64), passages)
 
 

@@ -1,4 +1,4 @@
-"""Experts share their dispatch: less nodes, the same vectors bit for bit."""
+"""Experts share their dispatch: fewer nodes, the same vectors bit for bit."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
