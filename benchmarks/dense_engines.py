@@ -1,4 +1,4 @@
-"""Ways to embed the same texts, for `dense_quality.py`, `dense_speed.py` and `rivals.py`.
+"""Ways to embed the same texts, for `engine_quality.py` and `dense_speed.py`.
 
     embedge:BUNDLE[@VARIANT]   our runtime
     ort-dynamic:BUNDLE         ONNX Runtime's own dynamic INT8 (quantize_dynamic, int8 weights with
