@@ -8,11 +8,12 @@ import torch
 
 from embedge.models.recipes.curriculum import PassageDraw, Streams
 from embedge.models.recipes.losses import unit
-from embedge.models.recipes.network import Batch, to_batch
+from embedge.models.recipes.network import Bags, Batch, to_bags, to_batch
 from embedge.models.recipes.packing import Elements, Int64, Packed, pack
 from embedge.models.recipes.settings import TrainingSettings
 from embedge.models.recipes.teachers import EnglishSimilarity, Question, Teacher
 from embedge.models.recipes.tokenized import Tokenized
+from embedge.models.recipes.words import Side, common_words
 
 QUERY, DOCUMENT = "search_query: ", "search_document: "
 PAIR_PREFIXES: Sequence[str] = (QUERY, DOCUMENT, "classification: ", "clustering: ")
@@ -20,26 +21,31 @@ PAIR_PREFIX_SHARES: Sequence[float] = (0.45, 0.25, 0.2, 0.1)
 PAIR_LIMIT, QUERY_LIMIT, PASSAGE_LIMIT = 96, 64, 512
 """Tokens."""
 
+WORD_LAYERS: Sequence[int] = (3, 6, 9)
+"""Where states of words are compared; above them, translations move towards each other."""
+
 
 @dataclass(frozen=True)
 class PairBatch:
-    """`both` holds the texts, then their English translations."""
+    """`both` holds the texts, then their English translations; `words` those of `both`."""
 
     texts: Int64
     english: Int64
     both: Batch
     question: Question
+    words: tuple[Bags, Bags]
     tokens: int
 
 
 @dataclass(frozen=True)
 class PassageBatch:
-    """A passage step."""
+    """A passage step; `words` are those of the passages."""
 
     queries: Batch
     passages: Batch
     questions: tuple[Question, Question]
     english: tuple[Question, Question] | None
+    words: tuple[Bags, Bags]
     tokens: int
 
 
@@ -70,11 +76,13 @@ class BatchMaker:
             queries = Elements.single(drawn.queries)
             q = self._pack(queries, QUERY, QUERY_LIMIT, share, random)
             p = self._pack(drawn.passages, DOCUMENT, PASSAGE_LIMIT, share, random)
+            questions = self._questions(queries, drawn.passages)
             return PassageBatch(
                 to_batch(q, self._device),
                 to_batch(p, self._device),
-                self._questions(queries, drawn.passages),
+                questions,
                 self._english_questions(drawn),
+                self._words(p, DOCUMENT, questions[1]),
                 len(q.ids) + len(p.ids),
             )
         random, rows = self._streams.pairs(step)
@@ -84,12 +92,15 @@ class BatchMaker:
         packed = self._pack(both, prefix, PAIR_LIMIT, self._share(random), random)
         batch = to_batch(packed, self._device)
         question = self._teacher.ask(both, prefix, PAIR_LIMIT)
-        return PairBatch(texts, english, batch, question, len(packed.ids))
+        words = self._words(packed, prefix, question)
+        return PairBatch(texts, english, batch, question, words, len(packed.ids))
 
-    def pair_targets(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Target vectors (pairs, 384) and wanted similarities (pairs, pairs)."""
+    def pair_targets(
+        self, batch: PairBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        """Target vectors (pairs, 384), wanted similarities (pairs, pairs), wanted word states."""
         n = len(batch.texts)
-        taught = self._teacher.answer(batch.question)
+        taught, states = self._teacher.answer_with_states(batch.question, WORD_LAYERS)
         share = self._settings.english_share
         target = unit((1 - share) * taught[:n] + share * taught[n:])
         wanted = target @ target.t()
@@ -97,19 +108,33 @@ class BatchMaker:
             vectors = self._english.vectors(batch.english)
             second = self._settings.second_teacher
             wanted = (1 - second) * wanted + second * (vectors @ vectors.t())
-        return target, wanted
+        return target, wanted, [batch.words[1].means(s) for s in states]
 
-    def passage_targets(self, batch: PassageBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Target vectors of queries and passages."""
-        query, passage = map(self._teacher.answer, batch.questions)
+    def passage_targets(
+        self, batch: PassageBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        """Target vectors of queries and passages, wanted word states of the passages."""
+        query = self._teacher.answer(batch.questions[0])
+        passage, states = self._teacher.answer_with_states(batch.questions[1], WORD_LAYERS)
+        words = [batch.words[1].means(s) for s in states]
         if batch.english is None:
-            return query, passage
+            return query, passage, words
         share = self._settings.english_share
         english_q, english_p = map(self._teacher.answer, batch.english)
         return (
             unit((1 - share) * query + share * english_q),
             unit((1 - share) * passage + share * english_p),
+            words,
         )
+
+    def _words(self, packed: Packed, prefix: str, question: Question) -> tuple[Bags, Bags]:
+        own, full = self._tokens.characters
+        front = self._tokens.teacher_prefixes[question.prefix]
+        student, teacher = common_words(
+            Side(packed, 1 + len(self._tokens.student_prefixes[prefix]), own),
+            Side(question.packed, 1 + len(front), full),
+        )
+        return to_bags(student, self._device), to_bags(teacher, self._device)
 
     def _questions(self, queries: Elements, passages: Elements) -> tuple[Question, Question]:
         return (

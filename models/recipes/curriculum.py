@@ -119,9 +119,10 @@ class PassageStream:
         kind: Kind = random.choice(list(KINDS), p=list(KINDS.values()))
         rows = self._runs(random, count)
         if kind == "joined":
-            return self._joined(random, rows[: len(rows) // 2])
-        if kind == "sentence":
-            return self._sentences(random, rows)
+            return self._joined(random, rows[: (len(rows) + 1) // 2])
+        cut = rows[self._sentence_count[rows] > 0]
+        if kind == "sentence" and len(cut):
+            return self._sentences(random, cut)
         texts = self._corpus.passages
         asked = rows
         if random.random() < self._cross_lingual:
@@ -147,7 +148,6 @@ class PassageStream:
         return rows
 
     def _sentences(self, random: np.random.Generator, rows: Int64) -> PassageDraw:
-        rows = rows[self._sentence_count[rows] > 0]
         nth = (random.random(len(rows)) * self._sentence_count[rows]).astype(np.int64)
         queries = self._corpus.sentences[self._sentence_start[rows] + nth, 0]
         passages = Elements.single(self._corpus.passages[rows, 0])

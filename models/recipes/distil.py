@@ -7,7 +7,7 @@ the seed and the step, and the next start goes on from there. SIGTERM saves firs
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from embedge.models.durable import fsync_path, write_atomically
-from embedge.models.recipes.batches import BatchMaker, PairBatch, PassageBatch
-from embedge.models.recipes.losses import Weights, retrieval_loss, translation_loss
+from embedge.models.recipes.batches import WORD_LAYERS, BatchMaker, PairBatch, PassageBatch
+from embedge.models.recipes.losses import Weights, retrieval_loss, translation_loss, word_error
 from embedge.models.recipes.network import Batch, Encoder
 from embedge.models.recipes.settings import TrainingSettings
 from embedge.models.recipes.teacher_file import HIDDEN
@@ -58,6 +58,7 @@ class Distillation:
         self._progress = Progress()
         self._stopped = False
         self._device = student.rows.device
+        self._network = [p for n, p in student.named_parameters() if n != "rows"]
         self._turn = Turn().to(self._device)
         self._average = {k: v.clone() for k, v in student.state_dict().items()}
         self._optimizers = _optimizers(student, self._turn, settings)
@@ -150,7 +151,8 @@ class Distillation:
             else:
                 loss, balance = self._passage_loss(batch)
         (loss + settings.balance * balance).backward()
-        norm = nn.utils.clip_grad_norm_(self._student.parameters(), CLIP)
+        # Adagrad's steps do not depend on the size of the rows' gradients.
+        norm = nn.utils.clip_grad_norm_(self._network, CLIP)
         for optimizer in self._optimizers:
             optimizer.step()
         self._update_average()
@@ -163,27 +165,36 @@ class Distillation:
             self._log({**asdict(self._progress), **row, "balance": balance.item()})
 
     def _pair_loss(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        target, wanted = self._batches.pair_targets(batch)
-        pooled, balance = self._encode(batch.both)
+        target, wanted, taught = self._batches.pair_targets(batch)
+        pooled, states, balance = self._encode(batch.both, WORD_LAYERS)
+        words = [batch.words[0].means(s) for s in states]
         n = len(target)
         with torch.autocast(self._device.type, enabled=False):
             loss = translation_loss(
                 pooled[:n], pooled[n:], target, wanted, self._turn(), self._losses
             )
+            loss = loss + self._settings.words * word_error(words, taught)
         return loss, balance
 
     def _passage_loss(self, batch: PassageBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        targets = self._batches.passage_targets(batch)
-        query, balance_q = self._encode(batch.queries)
-        passage, balance_p = self._encode(batch.passages)
+        *targets, taught = self._batches.passage_targets(batch)
+        query, _, balance_q = self._encode(batch.queries, ())
+        passage, states, balance_p = self._encode(batch.passages, WORD_LAYERS)
+        words = [batch.words[0].means(s) for s in states]
         with torch.autocast(self._device.type, enabled=False):
-            loss = retrieval_loss(query, passage, targets, self._turn(), self._losses)
+            loss = retrieval_loss(
+                query, passage, (targets[0], targets[1]), self._turn(), self._losses
+            )
+            loss = loss + self._settings.words * word_error(words, taught)
         return loss, 0.2 * balance_q + 0.8 * balance_p
 
-    def _encode(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        pooled = self._student(batch)
+    def _encode(
+        self, batch: Batch, depths: Sequence[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+        """Vectors, states after some layers, and the balance of the experts."""
+        pooled, states = self._student.pooled_and_states(batch, depths)
         zero = torch.zeros((), device=self._device)
-        return pooled, sum((e.balance for e in self._student.experts()), zero)
+        return pooled, states, sum((e.balance for e in self._student.experts()), zero)
 
     def _update_average(self) -> None:
         # Few steps so far: average over what there is, not over the untrained weights.
@@ -237,6 +248,8 @@ def _optimizers(
         },
         {"params": list(turn.parameters()), "weight_decay": 0.0, "peak": TURN_RATE},
     ]
+    # The rows' gradient is sparse on a CPU; without a choice, torch warns once.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     rows = [{"params": [student.rows], "peak": settings.row_rate}]
     return [
         torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True),

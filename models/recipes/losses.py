@@ -1,6 +1,6 @@
 """What the student is trained towards; every loss works on vectors that are not yet normalised."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,20 @@ def distance(vectors: torch.Tensor, target: torch.Tensor, turn: torch.Tensor) ->
     dimensions.
     """
     return 1 - (unit(vectors) * (target @ turn)).sum(1).mean()
+
+
+def word_error(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Squared distance of states (words, 384), in variances of the teacher's, mean over layers.
+
+    Nothing where there are no two words.
+    """
+    if len(teacher[0]) < 2:
+        return teacher[0].new_zeros(())
+    errors = [
+        (own - wanted).square().mean() / wanted.var(0).mean()
+        for own, wanted in zip(student, teacher, strict=True)
+    ]
+    return torch.stack(errors).mean()
 
 
 def translation_loss(

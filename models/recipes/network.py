@@ -7,15 +7,17 @@ once). Batches are packed: all tokens of all texts one after another, no padding
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from embedge.models.recipes.packing import Packed
+from embedge.models.recipes.packing import Int64, Packed
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, POSITIONS, TeacherFile
 from embedge.models.recipes.word_rows import fake_quantized
+from embedge.models.recipes.words import Words
 
 HEADS, EXPERTS, TOP_K = 12, 8, 2
 EPSILON = 1e-12
@@ -23,10 +25,26 @@ PAD = 1
 
 
 @dataclass(frozen=True)
+class Padding:
+    """Texts of a batch that attend together where there is no kernel for packed ones.
+
+    `tokens` (real,) of the batch, `place` (real,) their slots in (texts, longest), `mask` of the
+    slots that are filled, (texts, 1, 1, longest) or None where all are.
+    """
+
+    tokens: torch.Tensor
+    place: torch.Tensor
+    texts: int
+    longest: int
+    mask: torch.Tensor | None
+
+
+@dataclass(frozen=True)
 class Batch:
     """A packed batch on a device.
 
-    `ids`, `positions`, `owner` (tokens,); `starts` (texts + 1,) int32; `longest` in tokens.
+    `ids`, `positions`, `owner` (tokens,); `starts` (texts + 1,) int32; `longest` in tokens;
+    `paddings` hold every token once, in groups of texts of similar length; none on a GPU.
     """
 
     ids: torch.Tensor
@@ -34,6 +52,7 @@ class Batch:
     owner: torch.Tensor
     starts: torch.Tensor
     longest: int
+    paddings: tuple[Padding, ...] = ()
 
     @property
     def texts(self) -> int:
@@ -51,7 +70,26 @@ def to_batch(packed: Packed, device: torch.device) -> Batch:
         _moved(torch.from_numpy(array), device)
         for array in (packed.ids, positions, owner, starts.astype(np.int32))
     )
-    return Batch(ids, position, of, start, int(lengths.max(initial=1)))
+    paddings = () if device.type == "cuda" else _paddings(starts[:-1], lengths)
+    return Batch(ids, position, of, start, int(lengths.max(initial=1)), paddings)
+
+
+def _paddings(starts: Int64, lengths: Int64) -> tuple[Padding, ...]:
+    """Groups of texts whose lengths differ by a quarter at most."""
+    order = np.argsort(lengths, kind="stable")
+    sizes = lengths[order]
+    groups, first = [], 0
+    while first < len(order):
+        last = int(np.searchsorted(sizes, max(sizes[first] * 5 // 4, sizes[first] + 3), "right"))
+        some, length = order[first:last], sizes[first:last]
+        longest = int(length[-1])
+        filled = np.arange(longest) < length[:, None]
+        tokens = (starts[some, None] + np.arange(longest))[filled]
+        mask = None if filled.all() else torch.from_numpy(filled)[:, None, None, :]
+        place = torch.from_numpy(np.flatnonzero(filled))
+        groups.append(Padding(torch.from_numpy(tokens), place, len(some), longest, mask))
+        first = last
+    return tuple(groups)
 
 
 def _moved(host: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -62,6 +100,24 @@ def batch_of(token_ids: Sequence[Sequence[int]], device: torch.device) -> Batch:
     """A batch of token lists, special tokens included."""
     ids = np.concatenate([np.asarray(i, np.int64) for i in token_ids])
     return to_batch(Packed(ids, np.array([len(i) for i in token_ids], np.int64)), device)
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Tokens of a batch in bags: `tokens` (kept,), bag j begins at `starts[j]` (bags,)."""
+
+    tokens: torch.Tensor
+    starts: torch.Tensor
+
+    def means(self, states: torch.Tensor) -> torch.Tensor:
+        """Mean states of the bags, (tokens, hidden) to (bags, hidden), float32."""
+        return F.embedding_bag(self.tokens, states.float(), self.starts, mode="mean")
+
+
+def to_bags(words: Words, device: torch.device) -> Bags:
+    """Move words to the device."""
+    tokens, starts = (torch.from_numpy(part) for part in (words.tokens, words.starts))
+    return Bags(_moved(tokens, device), _moved(starts, device))
 
 
 class Dense(nn.Module):
@@ -143,18 +199,54 @@ def attention(qkv: torch.Tensor, batch: Batch) -> torch.Tensor:
         mixed = varlen_attn(q, k, v, batch.starts, batch.starts, n, n)
         assert isinstance(mixed, torch.Tensor)
         return mixed.reshape(tokens, HIDDEN)
-    place = batch.owner * batch.longest + batch.positions
-    padded = qkv.new_zeros(batch.texts * batch.longest, 3 * HIDDEN).index_copy(0, place, qkv)
-    q, k, v = (
-        padded.view(batch.texts, batch.longest, 3, HEADS, HIDDEN // HEADS)
-        .permute(2, 0, 3, 1, 4)
-        .unbind(0)
-    )
-    lengths = batch.starts.diff()
-    real = torch.arange(batch.longest) < lengths[:, None]
-    mask = None if bool(real.all()) else real[:, None, None, :]
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    return mixed.transpose(1, 2).reshape(-1, HIDDEN)[place]
+    parts = [_padded_attention(qkv, some) for some in batch.paddings]
+    order = torch.cat([some.tokens for some in batch.paddings])
+    return _Scattered.apply(torch.cat(parts), order, tokens)
+
+
+def _padded_attention(qkv: torch.Tensor, some: Padding) -> torch.Tensor:
+    slots = some.texts * some.longest
+    own = _Gathered.apply(qkv, some.tokens)
+    padded = own if len(own) == slots else _Scattered.apply(own, some.place, slots)
+    shape = (some.texts, some.longest, 3, HEADS, HIDDEN // HEADS)
+    q, k, v = padded.view(shape).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+    # Spelled out: the fused kernel's gradient is five times slower in bfloat16 on a CPU.
+    scores = (q * (HIDDEN // HEADS) ** -0.5) @ k.transpose(-1, -2)
+    if some.mask is not None:
+        scores = scores.masked_fill(~some.mask, -1e4)
+    mixed = scores.softmax(-1, dtype=scores.dtype) @ v
+    flat = mixed.transpose(1, 2).reshape(slots, HIDDEN)
+    return flat if len(own) == slots else _Gathered.apply(flat, some.place)
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows by their different places; torch's own gradient adds row by row, many times slower."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(place)
+        ctx.rows = len(x)
+        return x.index_select(0, place)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (place,) = ctx.saved_tensors
+        rows = gradient.new_zeros(ctx.rows, *gradient.shape[1:])
+        return rows.index_copy_(0, place, gradient), None
+
+
+class _Scattered(torch.autograd.Function):
+    """Rows put at different places of `rows` zero rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, place: torch.Tensor, rows: int) -> torch.Tensor:
+        ctx.save_for_backward(place)
+        return x.new_zeros(rows, *x.shape[1:]).index_copy_(0, place, x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (place,) = ctx.saved_tensors
+        return gradient.index_select(0, place), None, None
 
 
 class Encoder(nn.Module):
@@ -181,19 +273,34 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Means over tokens (texts, hidden), float32, not normalised."""
-        x = self.states(batch, len(self.layers)).float()
-        total = x.new_zeros(batch.texts, HIDDEN).index_add(0, batch.owner, x)
-        return total / batch.starts.diff()[:, None]
+        return self.pooled_and_states(batch, ())[0]
+
+    def pooled_and_states(
+        self, batch: Batch, depths: Sequence[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What `forward` gives, and the hidden states (tokens, hidden) after some layers."""
+        x, kept = self._words(batch), []
+        for depth, layer in enumerate(self.layers, 1):
+            x = layer(x, batch)
+            if depth in depths:
+                kept.append(x)
+        total = x.new_zeros(batch.texts, HIDDEN, dtype=torch.float32)
+        total = total.index_add(0, batch.owner, x.float())
+        return total / batch.starts.diff()[:, None], kept
 
     def states(self, batch: Batch, depth: int) -> torch.Tensor:
         """Hidden states (tokens, hidden) after `depth` layers."""
-        words = F.embedding(batch.ids, self.rows)
-        if self._four_bit:
-            words = fake_quantized(words)
-        x = self.norm(words + F.embedding(batch.positions, self.positions) + self.type_row)
+        x = self._words(batch)
         for layer in self.layers[:depth]:
             x = layer(x, batch)
         return x
+
+    def _words(self, batch: Batch) -> torch.Tensor:
+        # A dense gradient of all rows costs a CPU as much as the rest of the update.
+        words = F.embedding(batch.ids, self.rows, sparse=self.rows.device.type == "cpu")
+        if self._four_bit:
+            words = fake_quantized(words)
+        return self.norm(words + F.embedding(batch.positions, self.positions) + self.type_row)
 
     def experts(self) -> list[Experts]:
         """The MoE blocks, lowest first."""

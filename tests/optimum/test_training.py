@@ -17,13 +17,20 @@ from embedge.models.recipes import steps  # noqa: E402
 from embedge.models.recipes.__main__ import RECIPE  # noqa: E402
 from embedge.models.recipes.checkpoint_folder import write_checkpoint  # noqa: E402
 from embedge.models.recipes.corpus import build_corpus, write_corpus  # noqa: E402
-from embedge.models.recipes.network import Encoder, batch_of, load_teacher  # noqa: E402
+from embedge.models.recipes.losses import word_error  # noqa: E402
+from embedge.models.recipes.network import (  # noqa: E402
+    Encoder,
+    batch_of,
+    load_teacher,
+    to_bags,
+)
 from embedge.models.recipes.prepare import CPU, HELD, TEACHER_TOKENIZER, TRAIN  # noqa: E402
 from embedge.models.recipes.settings import Recipe, read_recipe  # noqa: E402
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, TeacherFile  # noqa: E402
 from embedge.models.recipes.training_text import Pair, Passage  # noqa: E402
 from embedge.models.recipes.upcycle import moe_inputs, routing_for, up_cycle  # noqa: E402
 from embedge.models.recipes.word_rows import fake_quantized, quantized  # noqa: E402
+from embedge.models.recipes.words import Words  # noqa: E402
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz:_0123456789"]
 
@@ -76,6 +83,50 @@ def test_a_packed_batch_gives_each_text_the_vector_that_it_has_alone() -> None:
         alone = torch.cat([encoder(batch_of([text], CPU)) for text in some])
 
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_a_packed_batch_has_the_gradient_of_its_texts_one_by_one() -> None:
+    encoder, some = up_cycled(), texts(9)
+    aim = torch.randn(9, HIDDEN, generator=torch.Generator().manual_seed(1))
+
+    def gradients(batches: list[list[list[int]]]) -> dict[str, torch.Tensor]:
+        encoder.zero_grad(set_to_none=True)
+        found = torch.cat([encoder(batch_of(batch, CPU)) for batch in batches])
+        (found * aim).sum().backward()
+        return {n: p.grad.to_dense() for n, p in encoder.named_parameters() if p.grad is not None}
+
+    together, alone = gradients([some]), gradients([[text] for text in some])
+
+    assert together.keys() == alone.keys()
+    for name, gradient in together.items():
+        torch.testing.assert_close(gradient, alone[name], atol=2e-4, rtol=1e-3)
+
+
+def test_states_inside_are_those_of_the_layers_below() -> None:
+    encoder, batch = up_cycled(), batch_of(texts(5), CPU)
+
+    with torch.no_grad():
+        pooled, kept = encoder.pooled_and_states(batch, (3, 9))
+
+        assert pooled.equal(encoder(batch))
+        assert kept[0].equal(encoder.states(batch, 3))
+        assert kept[1].equal(encoder.states(batch, 9))
+
+
+def test_words_are_the_means_of_their_tokens() -> None:
+    states = torch.arange(12.0).reshape(6, 2)
+    words = to_bags(Words(np.array([1, 2, 4]), np.array([0, 2])), CPU)
+
+    assert words.means(states).tolist() == [[3.0, 4.0], [8.0, 9.0]]
+
+
+def test_word_error_is_nothing_for_equal_states_and_one_for_their_mean() -> None:
+    taught = torch.randn(500, HIDDEN, generator=torch.Generator().manual_seed(1))
+
+    assert word_error([taught], [taught]) == 0
+    assert word_error([taught[:0]], [taught[:0]]) == 0
+    mean = taught.mean(0).expand_as(taught)
+    assert word_error([taught, mean], [taught, taught]).item() == pytest.approx(0.5, rel=0.01)
 
 
 def test_the_untrained_student_keeps_its_teachers_function() -> None:

@@ -139,6 +139,16 @@ def test_a_sentence_asks_for_the_passage_that_it_stands_in() -> None:
             assert corpus.texts[query] in corpus.texts[text]
 
 
+@pytest.mark.parametrize("text", ["x", "A sentence is here. And there is another one. "])
+def test_no_step_is_empty_however_little_there_is_to_draw_from(text: str) -> None:
+    corpus = build_corpus([], [Passage("de", "course", "section", "query", text)])
+    stream = PassageStream(corpus, EVEN, lengths(corpus), 0.3)
+
+    drawn = [stream.draw(at_step(5, step), 1) for step in range(30)]
+
+    assert all(len(d.queries) == d.passages.count >= 1 for d in drawn)
+
+
 def test_about_the_asked_share_is_held_back_and_always_the_same() -> None:
     keys = [f"sentence {i}" for i in range(5000)]
 
