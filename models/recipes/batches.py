@@ -11,18 +11,23 @@ from embedge.models.recipes.losses import unit
 from embedge.models.recipes.network import Bags, Batch, to_bags, to_batch
 from embedge.models.recipes.packing import Elements, Int64, Packed, pack
 from embedge.models.recipes.settings import TrainingSettings
+from embedge.models.recipes.teacher_file import LAYERS
 from embedge.models.recipes.teachers import EnglishSimilarity, Question, Teacher
 from embedge.models.recipes.tokenized import Tokenized
 from embedge.models.recipes.words import Side, common_words
 
 QUERY, DOCUMENT = "search_query: ", "search_document: "
-PAIR_PREFIXES: Sequence[str] = (QUERY, DOCUMENT, "classification: ", "clustering: ")
-PAIR_PREFIX_SHARES: Sequence[float] = (0.45, 0.25, 0.2, 0.1)
+SIMILARITY = "classification: "
+PAIR_PREFIXES: Sequence[str] = (QUERY, DOCUMENT, SIMILARITY, "clustering: ")
+PAIR_PREFIX_SHARES: Sequence[float] = (0.35, 0.3, 0.25, 0.1)
 PAIR_LIMIT, QUERY_LIMIT, PASSAGE_LIMIT = 96, 64, 512
 """Tokens."""
 
 WORD_LAYERS: Sequence[int] = (3, 6, 9)
 """Where states of words are compared; above them, translations move towards each other."""
+
+PASSAGE_WORD_LAYERS: Sequence[int] = (*WORD_LAYERS, LAYERS)
+"""In passages, which stay what they are to the teacher, the last states, too."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class PairBatch:
     english: Int64
     both: Batch
     question: Question
+    prefix: str
     words: tuple[Bags, Bags]
     tokens: int
 
@@ -93,7 +99,7 @@ class BatchMaker:
         batch = to_batch(packed, self._device)
         question = self._teacher.ask(both, prefix, PAIR_LIMIT)
         words = self._words(packed, prefix, question)
-        return PairBatch(texts, english, batch, question, words, len(packed.ids))
+        return PairBatch(texts, english, batch, question, prefix, words, len(packed.ids))
 
     def pair_targets(
         self, batch: PairBatch
@@ -106,7 +112,7 @@ class BatchMaker:
         wanted = target @ target.t()
         if self._english is not None:
             vectors = self._english.vectors(batch.english)
-            second = self._settings.second_teacher
+            second = self._settings.second_teacher[batch.prefix]
             wanted = (1 - second) * wanted + second * (vectors @ vectors.t())
         return target, wanted, [batch.words[1].means(s) for s in states]
 
@@ -115,7 +121,7 @@ class BatchMaker:
     ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
         """Target vectors of queries and passages, wanted word states of the passages."""
         query = self._teacher.answer(batch.questions[0])
-        passage, states = self._teacher.answer_with_states(batch.questions[1], WORD_LAYERS)
+        passage, states = self._teacher.answer_with_states(batch.questions[1], PASSAGE_WORD_LAYERS)
         words = [batch.words[1].means(s) for s in states]
         if batch.english is None:
             return query, passage, words

@@ -95,13 +95,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _validation(rows: Sequence[Row]) -> str:
-    names = [
-        *("translation_384", "translation_256", "translation_128", "translation_teacher"),
-        *("passage_384", "passage_256", "passage_128", "passage_teacher"),
-    ]
     checks = [row for row in rows if row["kind"] == "validation"]
-    body = [[row["step"], *(f"{float(row[name]):.3f}" for name in names)] for row in checks]
-    return _table(["step", *names], body)
+    names = [
+        f"{task}_{of}"
+        for task in ("translation", "passage", "gloss", "graded")
+        for of in ("384", "256", "128", "teacher")
+        if f"{task}_{of}" in checks[-1]
+    ]
+    body = [
+        [name, *(f"{float(row[name]):.3f}" if name in row else "" for row in checks)]
+        for name in names
+    ]
+    return _table(["step", *(str(row["step"]) for row in checks)], body)
 
 
 def _similarity(health: Health) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedge.models.durable import write_atomically
-from embedge.models.recipes.training_text import Pair, Passage
+from embedge.models.recipes.training_text import Graded, Pair, Passage
 
 Int32 = npt.NDArray[np.int32]
 
@@ -35,14 +35,19 @@ class Corpus:
     `passages` (n, 5): text, query, key, language, source; neighbours of a document are neighbours
     here, and a key is the same in every language.
     `sentences` (n, 2): a sentence's text and the row of the passage that it stands in.
+    `words` (n, 2): the text of a word that the student has no piece for, and its script.
+    `graded` (n, 4): text, text, language, 1000 times their similarity; for validation only.
     """
 
     texts: list[str]
     languages: list[str]
     sources: list[str]
+    scripts: list[str]
     pairs: Int32
     passages: Int32
     sentences: Int32
+    words: Int32
+    graded: Int32
 
     def english(self) -> npt.NDArray[np.bool_]:
         """Whether each text is English, as the translation of some pair."""
@@ -61,9 +66,15 @@ class _Numbers:
         return self.names.setdefault(name, len(self.names))
 
 
-def build_corpus(pairs: Sequence[Pair], passages: Sequence[Passage]) -> Corpus:
-    """Number texts, languages, sources and keys."""
+def build_corpus(
+    pairs: Sequence[Pair],
+    passages: Sequence[Passage],
+    words: Sequence[tuple[str, str]] = (),
+    graded: Sequence[Graded] = (),
+) -> Corpus:
+    """Number texts, languages, sources, keys and scripts; `words` come with their script."""
     texts, languages, sources, keys = _Numbers(), _Numbers(), _Numbers(), _Numbers()
+    scripts = _Numbers()
     pair_rows = [
         (texts.of(p.text), texts.of(p.english), languages.of(p.language), sources.of(p.source))
         for p in pairs
@@ -73,13 +84,21 @@ def build_corpus(pairs: Sequence[Pair], passages: Sequence[Passage]) -> Corpus:
         numbers = (keys.of(p.key), languages.of(p.language), sources.of(p.source))
         passage_rows.append((texts.of(p.text), texts.of(p.query), *numbers))
         sentence_rows += [(texts.of(sentence), row) for sentence in sentences_of(p.text)]
+    word_rows = [(texts.of(word), scripts.of(script)) for word, script in words]
+    graded_rows = [
+        (texts.of(g.text), texts.of(g.other), languages.of(g.language), round(1000 * g.similarity))
+        for g in graded
+    ]
     return Corpus(
         list(texts.names),
         list(languages.names),
         list(sources.names),
+        list(scripts.names),
         np.array(pair_rows, np.int32).reshape(-1, 4),
         np.array(passage_rows, np.int32).reshape(-1, 5),
         np.array(sentence_rows, np.int32).reshape(-1, 2),
+        np.array(word_rows, np.int32).reshape(-1, 2),
+        np.array(graded_rows, np.int32).reshape(-1, 4),
     )
 
 
@@ -98,18 +117,24 @@ def sentences_of(text: str) -> list[str]:
 
 
 def write_corpus(corpus: Corpus, folder: Path) -> None:
-    """Write `texts.xz`, `rows.npz` and `names.json`."""
+    """Write `texts.xz`, `corpus.npz` and `names.json`."""
     raw = "\n".join(corpus.texts).encode()
     if raw.count(b"\n") != max(0, len(corpus.texts) - 1):
         raise ValueError("a training text holds a line break")
     write_atomically(folder / "texts.xz", lzma.compress(raw, filters=_LZMA))
-    names = {"languages": corpus.languages, "sources": corpus.sources}
+    names = {
+        "languages": corpus.languages,
+        "sources": corpus.sources,
+        "scripts": corpus.scripts,
+    }
     write_atomically(folder / "names.json", json.dumps(names).encode())
     np.savez_compressed(
         folder / "corpus.npz",
         pairs=corpus.pairs,
         passages=corpus.passages,
         sentences=corpus.sentences,
+        words=corpus.words,
+        graded=corpus.graded,
     )
 
 
@@ -122,7 +147,10 @@ def read_corpus(folder: Path) -> Corpus:
             raw.decode().split("\n"),
             names["languages"],
             names["sources"],
+            names["scripts"],
             rows["pairs"],
             rows["passages"],
             rows["sentences"],
+            rows["words"],
+            rows["graded"],
         )

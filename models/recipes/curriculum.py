@@ -16,6 +16,7 @@ import numpy.typing as npt
 from embedge.models.recipes.corpus import Corpus
 from embedge.models.recipes.packing import Elements, Int64
 from embedge.models.recipes.settings import TextSettings, TrainingSettings
+from embedge.models.recipes.vocabulary import script_of
 
 RUN = 6
 """Neighbouring sections that come together."""
@@ -23,9 +24,15 @@ RUN = 6
 SHORTEST_LONG, LONGEST_LONG, MOST_PARTS = 160, 500, 8
 """Tokens of joined sections, and how many are joined at most."""
 
-Kind = Literal["passage", "joined", "sentence"]
-KINDS: Mapping[Kind, float] = {"passage": 0.5, "joined": 0.25, "sentence": 0.25}
-"""What a passage step holds: sections with their query, joined sections, sentences as queries."""
+Kind = Literal["passage", "joined", "sentence", "words"]
+KINDS: Mapping[Kind, float] = {"passage": 0.4, "joined": 0.2, "sentence": 0.15, "words": 0.25}
+"""What a passage step holds: sections with their query, joined sections, sentences as queries, or
+sentences with words between them that the student has no piece for."""
+
+MOST_WORDS = 6
+"""Behind each sentence."""
+SCRIPT_SAMPLE = 50
+"""Passages of a language whose letters are counted."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,11 @@ class PassageStream:
         sentences = corpus.sentences
         self._sentence_start = np.searchsorted(sentences[:, 1], np.arange(len(rows)))
         self._sentence_count = np.bincount(sentences[:, 1], minlength=len(rows))
+        self._words = [
+            corpus.words[corpus.words[:, 1] == i, 0].astype(np.int64)
+            for i in range(len(corpus.scripts))
+        ]
+        self._scripts = _script_shares(corpus, self._members)
 
     def draw(self, random: np.random.Generator, count: int) -> PassageDraw:
         """About `count` sections, or half as many joined ones."""
@@ -123,6 +135,9 @@ class PassageStream:
         cut = rows[self._sentence_count[rows] > 0]
         if kind == "sentence" and len(cut):
             return self._sentences(random, cut)
+        shares = self._scripts[self._corpus.passages[rows[0], 3]]
+        if kind == "words" and len(cut) and shares.any():
+            return self._with_words(random, cut, shares)
         texts = self._corpus.passages
         asked = rows
         if random.random() < self._cross_lingual:
@@ -147,11 +162,37 @@ class PassageStream:
         rows: Int64 = members[np.unique(places)]
         return rows
 
-    def _sentences(self, random: np.random.Generator, rows: Int64) -> PassageDraw:
+    def _sentence_of(self, random: np.random.Generator, rows: Int64) -> Int64:
         nth = (random.random(len(rows)) * self._sentence_count[rows]).astype(np.int64)
-        queries = self._corpus.sentences[self._sentence_start[rows] + nth, 0]
+        texts: Int64 = self._corpus.sentences[self._sentence_start[rows] + nth, 0].astype(np.int64)
+        return texts
+
+    def _sentences(self, random: np.random.Generator, rows: Int64) -> PassageDraw:
+        queries = self._sentence_of(random, rows)
         passages = Elements.single(self._corpus.passages[rows, 0])
-        return PassageDraw("sentence", rows, queries.astype(np.int64), passages)
+        return PassageDraw("sentence", rows, queries, passages)
+
+    def _with_words(
+        self, random: np.random.Generator, rows: Int64, shares: npt.NDArray[np.float64]
+    ) -> PassageDraw:
+        """Each sentence, words, the next one, words; found by the first sentence."""
+        sentences = self._sentence_of(random, rows)
+        following = np.roll(sentences, -1)
+        counts = random.integers(1, MOST_WORDS + 1, (len(rows), 2))
+        script = random.choice(len(shares), size=counts.sum(), p=shares)
+        sizes = np.array([len(words) for words in self._words])
+        nth = (random.random(len(script)) * sizes[script]).astype(np.int64)
+        firsts = np.concatenate([[0], np.cumsum(sizes)])[script]
+        words = np.concatenate(self._words)[firsts + nth]
+        lengths = np.stack([np.ones_like(counts), counts], 2)  # a sentence, then its words
+        texts = np.empty(int(lengths.sum()), np.int64)
+        is_sentence = np.zeros(len(texts), np.bool_)
+        ends = np.cumsum(lengths.reshape(-1, 2).sum(1))
+        is_sentence[ends - lengths.reshape(-1, 2).sum(1)] = True
+        texts[is_sentence] = np.stack([sentences, following], 1).ravel()
+        texts[~is_sentence] = words
+        owner = np.repeat(np.arange(len(rows)), lengths.sum((1, 2)))
+        return PassageDraw("words", rows, sentences, Elements(texts, owner, len(rows)))
 
     def _joined(self, random: np.random.Generator, rows: Int64) -> PassageDraw:
         table = self._corpus.passages
@@ -202,6 +243,20 @@ class Streams:
         """The step's random numbers, and its passages."""
         random = at_step(self._settings.seed, step)
         return random, self._passages.draw(random, self._settings.passages)
+
+
+def _script_shares(corpus: Corpus, members: list[Int64]) -> npt.NDArray[np.float64]:
+    """(languages, scripts): shares of a language's letters in scripts that have words."""
+    shares = np.zeros((len(corpus.languages), len(corpus.scripts)))
+    known = {script: i for i, script in enumerate(corpus.scripts)}
+    for language, rows in enumerate(members):
+        for row in rows[:: max(1, len(rows) // SCRIPT_SAMPLE)]:
+            for letter in filter(str.isalpha, corpus.texts[corpus.passages[row, 0]][:300]):
+                place = known.get(str(script_of(letter)))
+                if place is not None:
+                    shares[language, place] += 1
+    normalised: npt.NDArray[np.float64] = shares / np.maximum(shares.sum(1, keepdims=True), 1)
+    return normalised
 
 
 def _language_weights(corpus: Corpus, weights: Weights) -> npt.NDArray[np.float64]:

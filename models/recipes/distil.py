@@ -16,8 +16,20 @@ import torch
 from torch import nn
 
 from embedge.models.durable import fsync_path, write_atomically
-from embedge.models.recipes.batches import WORD_LAYERS, BatchMaker, PairBatch, PassageBatch
-from embedge.models.recipes.losses import Weights, retrieval_loss, translation_loss, word_error
+from embedge.models.recipes.batches import (
+    PASSAGE_WORD_LAYERS,
+    WORD_LAYERS,
+    BatchMaker,
+    PairBatch,
+    PassageBatch,
+)
+from embedge.models.recipes.losses import (
+    Weights,
+    final_word_error,
+    retrieval_loss,
+    translation_loss,
+    word_error,
+)
 from embedge.models.recipes.network import Batch, Encoder
 from embedge.models.recipes.settings import TrainingSettings
 from embedge.models.recipes.teacher_file import HIDDEN
@@ -25,8 +37,6 @@ from embedge.models.recipes.teachers import half_precision
 from embedge.models.recipes.validation import Validation
 
 CLIP = 1.0
-TURN_RATE = 1e-5
-"""Of the rotation, small, so that it follows the student instead of leading it."""
 LOG_EVERY = 20
 
 
@@ -63,7 +73,11 @@ class Distillation:
         self._average = {k: v.clone() for k, v in student.state_dict().items()}
         self._optimizers = _optimizers(student, self._turn, settings)
         self._losses = Weights(
-            settings.vectors, settings.similarities, settings.level, settings.contrast
+            settings.vectors,
+            settings.similarities,
+            settings.level,
+            settings.contrast,
+            settings.passage_contrast,
         )
 
     def run(self, minutes: float | None) -> None:
@@ -179,13 +193,14 @@ class Distillation:
     def _passage_loss(self, batch: PassageBatch) -> tuple[torch.Tensor, torch.Tensor]:
         *targets, taught = self._batches.passage_targets(batch)
         query, _, balance_q = self._encode(batch.queries, ())
-        passage, states, balance_p = self._encode(batch.passages, WORD_LAYERS)
+        passage, states, balance_p = self._encode(batch.passages, PASSAGE_WORD_LAYERS)
         words = [batch.words[0].means(s) for s in states]
         with torch.autocast(self._device.type, enabled=False):
-            loss = retrieval_loss(
-                query, passage, (targets[0], targets[1]), self._turn(), self._losses
-            )
-            loss = loss + self._settings.words * word_error(words, taught)
+            turn = self._turn()
+            loss = retrieval_loss(query, passage, (targets[0], targets[1]), turn, self._losses)
+            loss = loss + self._settings.words * word_error(words[:-1], taught[:-1])
+            last = final_word_error(words[-1], taught[-1], turn)
+            loss = loss + self._settings.last_words * last
         return loss, 0.2 * balance_q + 0.8 * balance_p
 
     def _encode(
@@ -246,7 +261,7 @@ def _optimizers(
             "weight_decay": 0.0,
             "peak": settings.learning_rate,
         },
-        {"params": list(turn.parameters()), "weight_decay": 0.0, "peak": TURN_RATE},
+        {"params": list(turn.parameters()), "weight_decay": 0.0, "peak": settings.turn_rate},
     ]
     # The rows' gradient is sparse on a CPU; without a choice, torch warns once.
     torch.sparse.check_sparse_tensor_invariants.disable()

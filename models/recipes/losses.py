@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 TEMPERATURE = 0.05
 
-SIZES: Mapping[int, float] = {384: 1.0, 256: 0.8, 128: 0.5}
+SIZES: Mapping[int, float] = {384: 1.0, 256: 1.0, 128: 0.4}
 """Trained sizes and the weight of each."""
 
 NEAR = 0.95
@@ -17,12 +17,13 @@ NEAR = 0.95
 
 @dataclass(frozen=True)
 class Weights:
-    """Of the teacher's vectors, of its similarities, of their level, of the contrastive part."""
+    """Of the teacher's vectors, of its similarities, of their level, of the contrastive parts."""
 
     vectors: float
     similarities: float
     level: float
     contrast: float
+    passage_contrast: float
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:
@@ -79,6 +80,14 @@ def word_error(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor])
         for own, wanted in zip(student, teacher, strict=True)
     ]
     return torch.stack(errors).mean()
+
+
+def final_word_error(
+    student: torch.Tensor, teacher: torch.Tensor, turn: torch.Tensor
+) -> torch.Tensor:
+    """The same for last states, whose common part the student leaves out and which are turned."""
+    turned = (teacher - teacher.mean(0)) @ turn
+    return word_error([student - student.mean(0)], [turned])
 
 
 def translation_loss(
@@ -150,6 +159,8 @@ def retrieval_loss(
         apart = contrast(q @ p.t(), same)
         offset = level_error(q @ p.t(), ranking)
         loss = loss + share * (
-            weights.similarities * ranked + weights.contrast * apart + weights.level * offset
+            weights.similarities * ranked
+            + weights.passage_contrast * apart
+            + weights.level * offset
         )
     return loss

@@ -8,6 +8,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,12 @@ from embedge.models.recipes.corpus import Corpus, build_corpus, write_corpus
 from embedge.models.recipes.curriculum import is_held_back
 from embedge.models.recipes.leakage import EvaluationText, evaluation_texts
 from embedge.models.recipes.network import Encoder, batch_of, load_teacher
+from embedge.models.recipes.package_text import (
+    MANY,
+    read_documentation,
+    read_glosses,
+    read_place_names,
+)
 from embedge.models.recipes.settings import Recipe, StudentSettings, VocabularySettings
 from embedge.models.recipes.teacher_file import LAYERS, TeacherFile
 from embedge.models.recipes.tokens import TextEncoder, like_length
@@ -25,6 +32,7 @@ from embedge.models.recipes.training_text import (
     Pair,
     Passage,
     read_catalogues,
+    read_graded,
     read_pairs,
     read_passages,
     sample,
@@ -35,6 +43,7 @@ from embedge.models.recipes.vocabulary import (
     PREFIX_PIECES,
     choose_pieces,
     count_shares,
+    missing_words,
     row_sources,
     write_tokenizer,
 )
@@ -55,14 +64,14 @@ XLMR_LANGUAGES = frozenset(
 
 @dataclass(frozen=True)
 class Inputs:
-    """Paths: XLM-R tokenizer, training pack, wheels with catalogues, evaluation text.
+    """Paths: XLM-R tokenizer, training pack, packages with text, evaluation text.
 
     `start` is an earlier checkpoint to go on from; None up-cycles the teacher.
     """
 
     tokenizer: Path
     pack: Path
-    catalogues: Sequence[Path]
+    packages: Sequence[Path]
     evaluation: Path
     start: Path | None = None
 
@@ -76,28 +85,40 @@ class TrainingText:
 
 
 def read_text(recipe: Recipe, inputs: Inputs) -> TrainingText:
-    """Read the pack and the catalogues.
+    """Read the pack and the packages.
 
-    The pack is clean of evaluation text as it is; catalogue strings that share some are dropped.
+    The pack is clean of evaluation text as it is; text of packages that shares some is dropped.
     """
-    pairs = read_pairs(inputs.pack, recipe.text.left_out)
+    pairs, passages = read_pairs(inputs.pack, recipe.text.left_out), read_passages(inputs.pack)
     evaluation = EvaluationText(evaluation_texts(inputs.evaluation))
-    for pair in read_catalogues(inputs.catalogues):
-        if pair.language in XLMR_LANGUAGES and not (
+    for pair in chain(read_catalogues(inputs.packages), read_place_names(inputs.packages)):
+        if pair.language in XLMR_LANGUAGES | {MANY} and not (
             evaluation.shares(pair.text) or evaluation.shares(pair.english)
         ):
             pairs.append(pair)
-    return TrainingText(pairs, read_passages(inputs.pack))
+    for passage in chain(read_glosses(inputs.packages), read_documentation(inputs.packages)):
+        if not (evaluation.shares(passage.text) or evaluation.shares(passage.query)):
+            passages.append(passage)
+    return TrainingText(pairs, passages)
 
 
-def keep_text(recipe: Recipe, text: TrainingText, inputs: Inputs, folder: Path) -> None:
-    """Write both corpora and the teacher's tokenizer."""
-    share = recipe.text.held_back
+def keep_text(
+    recipe: Recipe, text: TrainingText, file: TeacherFile, inputs: Inputs, folder: Path
+) -> None:
+    """Write both corpora and the teacher's tokenizer; the vocabulary must have been cut."""
+    kept = np.load(folder / "rows.npy")
+    words = missing_words(file.pieces, kept, recipe.vocabulary.scripts)
+    settings = recipe.text
     for name, held in ((TRAIN, False), (HELD, True)):
         (folder / name).mkdir(exist_ok=True)
-        pairs = [p for p in text.pairs if is_held_back(p.english, share) == held]
-        passages = [p for p in text.passages if is_held_back(p.key, share) == held]
-        write_corpus(build_corpus(pairs, passages), folder / name)
+        for stale in (folder / name).glob("*_tokens.npz"):
+            stale.unlink()
+        pairs = [p for p in text.pairs if is_held_back(p.english, settings.held_back) == held]
+        passages = [
+            p for p in text.passages if is_held_back(p.key, settings.held_back_passages) == held
+        ]
+        more = ((), read_graded(inputs.pack)) if held else (words, ())
+        write_corpus(build_corpus(pairs, passages, *more), folder / name)
     shutil.copyfile(inputs.tokenizer, folder / TEACHER_TOKENIZER)
 
 
@@ -111,6 +132,8 @@ def cut_vocabulary(
     """Write `tokenizer.json` and `rows.npy` (teacher row of each student row)."""
     by_language: dict[str, list[str]] = defaultdict(list)
     for pair in text.pairs:
+        if pair.language == MANY:  # names, of which no language has more than a few
+            continue
         by_language[pair.language].append(pair.text)
         by_language["en"].append(pair.english)
     long: dict[str, list[str]] = defaultdict(list)

@@ -80,7 +80,7 @@ def side_file(recipe: Recipe, pieces: int, start: Path | None) -> dict[str, obje
 
 
 def _second_teacher(recipe: Recipe) -> list[Entry]:
-    if recipe.training.second_teacher == 0:
+    if not any(recipe.training.second_teacher.values()):
         return []
     return [
         {

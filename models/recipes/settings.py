@@ -16,6 +16,7 @@ class TextSettings:
 
     left_out: list[str]
     held_back: float
+    held_back_passages: float
     language_weights: dict[str, float]
     other_languages: float
     source_weights: dict[str, float]
@@ -46,10 +47,11 @@ class StudentSettings:
 class TrainingSettings:
     """Optimiser, batch sizes in texts, loss weights; `steps` ends the learning-rate decay.
 
-    `row_rate` is the word rows' own learning rate; `cut_pieces` the share of pieces that are cut
-    into smaller ones in every other batch; `english_share` the English side's part in the target
-    of a translation; `second_teacher` the similarity teacher's part in the wanted similarities;
-    `words` the weight of the states of words in some layers.
+    `row_rate` is the word rows' own learning rate, `turn_rate` that of the rotation; `cut_pieces`
+    the share of pieces that are cut into smaller ones in every other batch; `english_share` the
+    English side's part in the target of a translation; `second_teacher` the similarity teacher's
+    part in the wanted similarities, by prefix; `words` the weight of the states of words in some
+    layers, `last_words` of the last layer's in passages.
     """
 
     seed: int
@@ -57,6 +59,7 @@ class TrainingSettings:
     warmup: int
     learning_rate: float
     row_rate: float
+    turn_rate: float
     weight_decay: float
     pairs: int
     passages: int
@@ -64,12 +67,14 @@ class TrainingSettings:
     cross_lingual: float
     cut_pieces: float
     english_share: float
-    second_teacher: float
+    second_teacher: dict[str, float]
     vectors: float
     similarities: float
     level: float
     contrast: float
+    passage_contrast: float
     words: float
+    last_words: float
     balance: float
     average: float
     validate_every: int

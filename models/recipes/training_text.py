@@ -46,6 +46,16 @@ class Passage:
     text: str
 
 
+@dataclass(frozen=True)
+class Graded:
+    """Two texts of one language and how alike people found them, 0 to 5."""
+
+    language: str
+    text: str
+    other: str
+    similarity: float
+
+
 def read_lines(path: Path) -> Iterator[str]:
     """Lines of a zstd file without their newline."""
     import zstandard  # only the training extra has it
@@ -94,6 +104,15 @@ def read_passages(pack: Path) -> list[Passage]:
     return passages
 
 
+def read_graded(pack: Path) -> list[Graded]:
+    """Graded pairs, in the pack's order; share-alike, so they only validate."""
+    path = pack / "sts.tsv.zst"
+    if not path.exists():
+        return []
+    rows = [line.split("\t") for line in read_lines(path)][1:]
+    return [Graded(row[0], row[4], row[5], float(row[3])) for row in rows]
+
+
 def read_catalogues(wheels: Sequence[Path]) -> list[Pair]:
     """Messages and their translations from the gettext catalogues inside wheels.
 
@@ -101,7 +120,7 @@ def read_catalogues(wheels: Sequence[Path]) -> list[Pair]:
     (language, translation).
     """
     found: dict[tuple[str, str], Pair] = {}
-    for wheel in wheels:
+    for wheel in filter(zipfile.is_zipfile, wheels):
         source = wheel.name.split("-")[0].lower()
         with zipfile.ZipFile(wheel) as archive:
             for name in sorted(archive.namelist()):

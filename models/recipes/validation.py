@@ -6,9 +6,10 @@ Nothing here is evaluation text; it only tells whether training still pays.
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from embedge.models.recipes.batches import DOCUMENT, QUERY
+from embedge.models.recipes.batches import DOCUMENT, QUERY, SIMILARITY
 from embedge.models.recipes.card import Health
 from embedge.models.recipes.corpus import Corpus
 from embedge.models.recipes.losses import SIZES, unit
@@ -18,9 +19,11 @@ from embedge.models.recipes.teachers import half_precision
 from embedge.models.recipes.tokenized import Tokenized
 
 Targets = Callable[[Elements, str, int], torch.Tensor]
-PAIRS, PASSAGES, PART = 2048, 384, 128
+PAIRS, PASSAGES, GLOSSES, GRADED, PART = 2048, 1024, 512, 3300, 128
+NEAREST = 10
 LEAST_TEXTS = 40
 """A language with fewer held-back texts is not shown in the expert use."""
+GLOSS_SOURCE = "wordnet"
 
 
 class Validation:
@@ -28,25 +31,37 @@ class Validation:
 
     def __init__(self, held: Corpus, tokens: Tokenized, targets: Targets) -> None:
         random = np.random.default_rng(3)
-        pairs = held.pairs[random.permutation(len(held.pairs))[:PAIRS]].astype(np.int64)
-        passages = held.passages[random.permutation(len(held.passages))[:PASSAGES]].astype(np.int64)
+        is_gloss = np.array([s == GLOSS_SOURCE for s in held.sources])[held.passages[:, 4]]
+        pairs = _sample(random, held.pairs, PAIRS)
+        passages = _sample(random, held.passages[~is_gloss], PASSAGES)
+        glosses = _sample(random, held.passages[is_gloss], GLOSSES)
+        graded = _sample(random, held.graded, GRADED)
         # The same sentence or section in another language is as right an answer.
-        self._sentence = torch.from_numpy(pairs[:, 1])
-        self._section = torch.from_numpy(passages[:, 2])
+        self._same = {
+            "translation": torch.from_numpy(pairs[:, 1]),
+            "passage": torch.from_numpy(passages[:, 2]),
+            "gloss": torch.from_numpy(glosses[:, 2]),
+        }
+        self._graded = graded[:, 2:]
         self._tokens = tokens
-        self._texts = {
+        texts = {
             "text": (pairs[:, 0], QUERY, 96),
             "english": (pairs[:, 1], QUERY, 96),
             "query": (passages[:, 1], QUERY, 64),
             "passage": (passages[:, 0], DOCUMENT, 512),
+            "word": (glosses[:, 1], QUERY, 64),
+            "gloss": (glosses[:, 0], DOCUMENT, 512),
+            "left": (graded[:, 0], SIMILARITY, 96),
+            "right": (graded[:, 1], SIMILARITY, 96),
         }
+        self._texts = {name: value for name, value in texts.items() if len(value[0])}
         self._targets = {
             name: torch.cat([targets(Elements.single(p), prefix, limit) for p in _parts(texts)])
             for name, (texts, prefix, limit) in self._texts.items()
         }
 
     def scores(self, student: Encoder) -> dict[str, float]:
-        """Mean cosines to the teacher, similarities' distance to the teacher's, shares found."""
+        """Similarities' distance to the teacher's, shares found, nearest ones shared with it."""
         loads = [torch.zeros_like(e.load) for e in student.experts()]
         own = {}
         for name, (texts, prefix, limit) in self._texts.items():
@@ -67,15 +82,58 @@ class Validation:
         return scores
 
     def _found(self, vectors: Mapping[str, torch.Tensor], of: str) -> dict[str, float]:
-        """Shares of translations and passages that are nearest to their text and query."""
+        """Shares of translations, passages and glosses that are nearest to what asks for them.
+
+        For passages also the share of the teacher's nearest ten that are the student's, too; for
+        graded pairs the rank correlation, mean over languages.
+        """
         shares = {}
-        for name, asked, answers, same in (
-            ("translation", "text", "english", self._sentence),
-            ("passage", "query", "passage", self._section),
+        for name, asked, answers in (
+            ("translation", "text", "english"),
+            ("passage", "query", "passage"),
+            ("gloss", "word", "gloss"),
         ):
-            nearest = (vectors[asked] @ vectors[answers].t()).argmax(1).cpu()
-            shares[f"{name}_{of}"] = float((same[nearest] == same).float().mean())
+            if asked in vectors:
+                nearest = (vectors[asked] @ vectors[answers].t()).argmax(1).cpu()
+                same = self._same[name]
+                shares[f"{name}_{of}"] = float((same[nearest] == same).float().mean())
+        shares[f"agreement_{of}"] = _overlap(vectors, self._targets)
+        if "left" in vectors:
+            cosines = (vectors["left"] * vectors["right"]).sum(1).cpu().numpy()
+            language, grade = self._graded.T
+            shares[f"graded_{of}"] = float(
+                np.mean(
+                    [
+                        _rank_correlation(cosines[language == i], grade[language == i])
+                        for i in np.unique(language)
+                    ]
+                )
+            )
         return shares
+
+
+def _sample(random: np.random.Generator, rows: npt.NDArray[np.int32], most: int) -> Int64:
+    return rows[random.permutation(len(rows))[:most]].astype(np.int64)
+
+
+def _overlap(own: Mapping[str, torch.Tensor], taught: Mapping[str, torch.Tensor]) -> float:
+    count = min(NEAREST, len(taught["passage"]))
+    nearest = [
+        torch.zeros(len(v["query"]), len(v["passage"]), dtype=torch.bool).scatter_(
+            1, (v["query"] @ v["passage"].t()).topk(count).indices.cpu(), True
+        )
+        for v in (own, taught)
+    ]
+    return float((nearest[0] & nearest[1]).sum() / nearest[1].sum())
+
+
+def _rank_correlation(a: npt.NDArray[np.floating], b: npt.NDArray[np.integer]) -> float:
+    """Spearman's, ties with their mean rank."""
+    ranks = []
+    for values in (a, b):
+        _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(count) - (count - 1) / 2)[place])
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def embed_texts(

@@ -32,7 +32,13 @@ SPECIALS = 4
 PREFIX_PIECES = {"\u2581search_que": "\u2581que", "\u2581search_document": "\u2581passage"}
 """Added piece: the teacher's piece whose row it gets (XLM-R cuts `query:` into que, ry, :)."""
 
+SPACE = "\u2581"
+WITHOUT_SPACES = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI"})
+"""Scripts whose words do not begin with a space, by the first word of Unicode's names."""
+
 Int32 = npt.NDArray[np.int32]
+Word = tuple[str, str]
+"""A word and its script."""
 
 
 def count_shares(
@@ -95,6 +101,28 @@ def script_of(piece: str) -> str | None:
     """First word of the Unicode name of the first letter; None without letters."""
     letter = next((c for c in piece if c.isalpha()), None)
     return None if letter is None else unicodedata.name(letter, "UNNAMED").split()[0]
+
+
+def missing_words(pieces: Sequence[str], kept: Int32, scripts: Collection[str]) -> list[Word]:
+    """Whole words that are one piece of the teacher's and several of the student's.
+
+    Args:
+        pieces: of the teacher.
+        kept: those of the student.
+        scripts: of the student.
+    """
+    lost = np.ones(len(pieces), np.bool_)
+    lost[kept] = False
+    found: dict[Word, None] = {}
+    for i in np.flatnonzero(lost).tolist():
+        word = pieces[i].lstrip(SPACE)
+        script = script_of(word)
+        starts = pieces[i].startswith(SPACE) or script in WITHOUT_SPACES
+        # Vowel signs, as in Hindi and Thai, are marks and no letters.
+        spelt = word[:1].isalpha() and all(unicodedata.category(c)[0] in "LM" for c in word)
+        if script in scripts and script and starts and len(word) > 1 and spelt:
+            found[word, script] = None
+    return list(found)
 
 
 def row_sources(kept: Int32, pieces: Sequence[str], added: Mapping[str, str]) -> Int32:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from embedge.models.checkpoint import open_checkpoint  # noqa: E402
 from embedge.models.recipes import steps  # noqa: E402
 from embedge.models.recipes.__main__ import RECIPE  # noqa: E402
 from embedge.models.recipes.checkpoint_folder import write_checkpoint  # noqa: E402
-from embedge.models.recipes.corpus import build_corpus, write_corpus  # noqa: E402
-from embedge.models.recipes.losses import word_error  # noqa: E402
+from embedge.models.recipes.corpus import Corpus, build_corpus, write_corpus  # noqa: E402
+from embedge.models.recipes.losses import final_word_error, word_error  # noqa: E402
 from embedge.models.recipes.network import (  # noqa: E402
     Encoder,
     batch_of,
@@ -27,8 +28,10 @@ from embedge.models.recipes.network import (  # noqa: E402
 from embedge.models.recipes.prepare import CPU, HELD, TEACHER_TOKENIZER, TRAIN  # noqa: E402
 from embedge.models.recipes.settings import Recipe, read_recipe  # noqa: E402
 from embedge.models.recipes.teacher_file import HIDDEN, INNER, LAYERS, TeacherFile  # noqa: E402
-from embedge.models.recipes.training_text import Pair, Passage  # noqa: E402
+from embedge.models.recipes.tokenized import tokenize  # noqa: E402
+from embedge.models.recipes.training_text import Graded, Pair, Passage  # noqa: E402
 from embedge.models.recipes.upcycle import moe_inputs, routing_for, up_cycle  # noqa: E402
+from embedge.models.recipes.validation import GLOSS_SOURCE, Validation  # noqa: E402
 from embedge.models.recipes.word_rows import fake_quantized, quantized  # noqa: E402
 from embedge.models.recipes.words import Words  # noqa: E402
 
@@ -129,6 +132,35 @@ def test_word_error_is_nothing_for_equal_states_and_one_for_their_mean() -> None
     assert word_error([taught, mean], [taught, taught]).item() == pytest.approx(0.5, rel=0.01)
 
 
+def states_and_rotation() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    states = torch.randn(200, HIDDEN, generator=generator) + 5
+    turn, _ = torch.linalg.qr(torch.randn(HIDDEN, HIDDEN, generator=generator))
+    return states, turn
+
+
+def test_final_word_error_is_nothing_for_states_that_are_shifted_and_turned() -> None:
+    taught, turn = states_and_rotation()
+
+    own = taught @ turn + torch.linspace(-3, 3, HIDDEN)
+
+    # Single precision: sums of 384 products of size 5 are right to about 1e-5, squared.
+    assert final_word_error(own, taught, turn).item() < 1e-9
+    assert final_word_error(taught[:1], taught[1:2], turn) == 0
+
+
+def test_final_word_error_sees_another_rotation_and_a_word_that_moved_alone() -> None:
+    taught, turn = states_and_rotation()
+    moved = taught @ turn
+    moved[7] += 1
+    constant = torch.zeros_like(taught)
+
+    assert final_word_error(constant, taught, turn).item() == pytest.approx(1, rel=0.01)
+    assert final_word_error(taught, taught, turn).item() == pytest.approx(2, rel=0.05)
+    # One of 200 words is off by a standard deviation, and a 200th of that moves the mean.
+    assert final_word_error(moved, taught, turn).item() == pytest.approx(1 / 200, rel=0.05)
+
+
 def test_the_untrained_student_keeps_its_teachers_function() -> None:
     some = texts(30)
 
@@ -210,6 +242,101 @@ def train(work: Path, until: int, minutes: float | None = None) -> None:
 
 def log(work: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+
+
+NOUNS = ["fox", "jazz", "wok", "vim", "quilt", "bay", "ply", "kudzu"]
+LINES = [f"{NOUNS[i % 8]} {NOUNS[i // 3 % 8]} {i}" for i in range(16)]
+GRADED = [Graded("de", LINES[i], LINES[-1 - i], i / 2) for i in range(8)]
+
+
+def held_text(*, glosses: bool = False, graded: Sequence[Graded] = ()) -> Corpus:
+    pairs = [Pair("de", "tatoeba", f"satz {line}", f"line {line}") for line in LINES]
+    found = [Passage("en", "peps", line, f"what is {line}", f"{line} it is") for line in LINES]
+    if glosses:
+        found += [Passage("en", GLOSS_SOURCE, f"noun {n}", n, f"{n}: thing") for n in NOUNS]
+    return build_corpus(pairs, found, (), graded)
+
+
+def validated(
+    corpus: Corpus, work: Path, vectors: Mapping[str, Sequence[float]] | None = None
+) -> dict[str, float]:
+    """Scores of a random student; the teacher's vectors begin as given, or are random, too."""
+    write_tokenizer(work / "own.json")
+    tokens = tokenize(corpus, work, work / "own.json", work / "own.json", None)
+    torch.manual_seed(1)
+    student = Encoder(torch.randn(len(PIECES), HIDDEN), [1], layers=2).eval()
+    table = torch.randn(len(corpus.texts), HIDDEN)
+    for text, start in (vectors or {}).items():
+        table[corpus.texts.index(text)] = torch.tensor([*start, *[0.0] * (HIDDEN - len(start))])
+    table /= table.norm(dim=1, keepdim=True)
+    return Validation(corpus, tokens, lambda elements, *_: table[elements.texts]).scores(student)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "kinds"),
+    [(held_text(), set()), (held_text(glosses=True, graded=GRADED), {"gloss", "graded"})],
+    ids=["without", "with"],
+)
+def test_validation_reports_glosses_and_graded_pairs_where_there_are_some(
+    tmp_path: Path, corpus: Corpus, kinds: set[str]
+) -> None:
+    scores = validated(corpus, tmp_path)
+
+    for of in ("384", "256", "128", "teacher"):
+        reported = {name.partition("_")[0] for name in scores if name.endswith(f"_{of}")}
+        assert reported == {"translation", "passage", "agreement"} | kinds
+    assert np.isfinite(list(scores.values())).all()
+
+
+def test_the_teacher_agrees_with_itself_and_a_random_student_by_chance(tmp_path: Path) -> None:
+    scores = validated(held_text(), tmp_path)
+
+    assert scores["agreement_teacher"] == 1
+    assert scores["agreement_384"] == pytest.approx(10 / len(LINES), abs=0.15)
+
+
+def test_validation_counts_the_glosses_that_are_nearest_to_their_words(tmp_path: Path) -> None:
+    axes = torch.eye(len(NOUNS)).tolist()
+    exchanged = [axes[1], axes[0], *axes[2:]]
+    vectors = dict(zip([*NOUNS, *(f"{n}: thing" for n in NOUNS)], axes + exchanged, strict=True))
+
+    scores = validated(held_text(glosses=True), tmp_path, vectors)
+
+    assert scores["gloss_teacher"] == (len(NOUNS) - 2) / len(NOUNS)
+
+
+def test_glosses_change_nothing_about_the_passages_of_the_validation(tmp_path: Path) -> None:
+    without, also = tmp_path / "without", tmp_path / "with"
+    without.mkdir(), also.mkdir()
+    first, second = validated(held_text(), without), validated(held_text(glosses=True), also)
+
+    for name in ("passage_384", "passage_128", "agreement_384", "agreement_128"):
+        assert second[name] == first[name], name
+
+
+@pytest.mark.parametrize(
+    ("grades", "correlation"),
+    [
+        ({"de": [0, 1, 2, 5]}, 1),
+        ({"de": [5, 2, 1, 0]}, -1),
+        ({"de": [0, 1, 2, 3], "fr": [4, 5, 5, 4]}, 0.5),
+        # Ranks 1, 2.5, 2.5, 4 beside 1, 2, 3, 4: sums of products 4.5, of squares 4.5 and 5.
+        ({"de": [1, 2, 2, 4]}, 4.5 / (4.5 * 5) ** 0.5),
+    ],
+    ids=["same order", "opposite order", "mean of two languages", "equal grades"],
+)
+def test_graded_pairs_are_correlated_by_rank_in_each_language(
+    tmp_path: Path, grades: dict[str, list[float]], correlation: float
+) -> None:
+    cosines = [-0.9, 0.2, 0.3, 0.8]
+    graded = [
+        Graded(k, "left", str(c), v[i]) for k, v in grades.items() for i, c in enumerate(cosines)
+    ]
+    vectors = {"left": [1.0]} | {str(c): [c, (1 - c * c) ** 0.5] for c in cosines}
+
+    scores = validated(held_text(graded=graded), tmp_path, vectors)
+
+    assert scores["graded_teacher"] == pytest.approx(correlation, abs=1e-6)
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(

@@ -50,6 +50,7 @@ def test_the_card_names_sources_licences_and_expert_shares() -> None:
     assert SOURCES["tatoeba"].licence in card
     assert "12.5 %" in card
     assert "stsb-mt-train" in card
+    assert "| translation_384 | 0.750 |" in card
 
 
 def test_every_weighted_source_has_a_licence() -> None:

@@ -6,6 +6,7 @@ import pytest
 from embedge.models.recipes.__main__ import RECIPE
 from embedge.models.recipes.corpus import Corpus, build_corpus
 from embedge.models.recipes.curriculum import (
+    MOST_WORDS,
     RUN,
     PairStream,
     PassageDraw,
@@ -19,6 +20,17 @@ from embedge.models.recipes.settings import read_recipe
 from embedge.models.recipes.training_text import Pair, Passage
 
 EVEN = Weights({}, {}, 1.0)
+WORDS = {
+    "LATIN": [f"wort{letter}" for letter in "abcdefgh"],
+    "CYRILLIC": [f"слово{letter}" for letter in "абвг"],
+    "HIRAGANA": ["ことば", "ひらがな"],
+    "CJK": ["言葉", "漢字", "文字"],
+}
+SCRIPTED = {
+    "de": "Ein Satz über das Haus {} steht hier. Und dann kommt noch der Satz {}. ",
+    "ru": "Предложение про дом {} стоит здесь. Потом ещё одно предложение {}. ",
+    "ja": "家についての長い文がここに{}あります。次の文もここに{}あります。",
+}
 
 
 def pairs(language: str, count: int, source: str = "talk") -> list[Pair]:
@@ -31,6 +43,21 @@ def passages(language: str, count: int) -> list[Passage]:
         Passage(language, "course", f"section {i}", f"{language} query {i}", f"{i}: {sentence * 3}")
         for i in range(count)
     ]
+
+
+def scripted(language: str, count: int) -> list[Passage]:
+    texts = [SCRIPTED[language].format(i, i) for i in range(count)]
+    return [Passage(language, "course", f"{language} {t}", f"? {t}", t) for t in texts]
+
+
+def with_words(languages: list[str], scripts: list[str]) -> Corpus:
+    sections = [p for language in languages for p in scripted(language, 60)]
+    return build_corpus([], sections, [(word, s) for s in scripts for word in WORDS[s]])
+
+
+def element_texts(drawn: PassageDraw, element: int) -> list[int]:
+    texts: list[int] = drawn.passages.texts[drawn.passages.owner == element].tolist()
+    return texts
 
 
 def lengths(corpus: Corpus) -> np.ndarray:
@@ -137,6 +164,69 @@ def test_a_sentence_asks_for_the_passage_that_it_stands_in() -> None:
     for drawn in draws(corpus, "sentence"):
         for query, text in zip(drawn.queries, drawn.passages.texts, strict=True):
             assert corpus.texts[query] in corpus.texts[text]
+
+
+def test_words_stand_between_and_behind_a_sentence_and_the_next_ones() -> None:
+    corpus = with_words(["de"], ["LATIN"])
+    words = set(corpus.words[:, 0].tolist())
+    runs = set()
+
+    for drawn in draws(corpus, "words"):
+        assert drawn.passages.count == len(drawn.queries) == len(drawn.rows)
+        for element, query in enumerate(drawn.queries.tolist()):
+            texts = element_texts(drawn, element)
+            following = drawn.queries[(element + 1) % len(drawn.queries)]
+            places = [i for i, text in enumerate(texts) if text not in words]
+            assert [texts[i] for i in places] == [query, following]
+            assert places[0] == 0
+            runs |= {places[1] - 1, len(texts) - places[1] - 1}
+
+    assert runs == set(range(1, MOST_WORDS + 1)) == {1, 2, 3, 4, 5, 6}
+
+
+def test_sections_with_words_are_asked_for_with_a_sentence_of_their_passage() -> None:
+    corpus = with_words(["de", "ru"], ["LATIN", "CYRILLIC"])
+    sentences = set(map(tuple, corpus.sentences.tolist()))
+
+    drawn = draws(corpus, "words")
+
+    asked = [pair for d in drawn for pair in zip(d.queries.tolist(), d.rows.tolist(), strict=True)]
+    assert len(asked) > 0
+    assert set(asked) <= sentences
+
+
+@pytest.mark.parametrize(
+    ("language", "scripts"),
+    [("de", {"LATIN"}), ("ru", {"CYRILLIC"}), ("ja", {"CJK", "HIRAGANA"})],
+)
+def test_all_words_of_the_scripts_of_a_language_are_drawn_and_no_others(
+    language: str, scripts: set[str]
+) -> None:
+    corpus = with_words(["de", "ru", "ja"], list(WORDS))
+    words = set(corpus.words[:, 0].tolist())
+    number = corpus.languages.index(language)
+
+    drawn = [d for d in draws(corpus, "words") if corpus.passages[d.rows[0], 3] == number]
+
+    found = {corpus.texts[t] for d in drawn for t in d.passages.texts.tolist() if t in words}
+    assert found == {word for script in scripts for word in WORDS[script]}
+
+
+@pytest.mark.parametrize("scripts", [[], ["CYRILLIC", "CJK"]], ids=["no words", "other scripts"])
+def test_without_words_in_a_languages_script_sections_come_with_their_query(
+    scripts: list[str],
+) -> None:
+    corpus = with_words(["de"], scripts)
+    usual = with_words(["de"], ["LATIN"])
+    with_and_without = [PassageStream(c, EVEN, lengths(c), 0.0) for c in (usual, corpus)]
+
+    drawn = [[s.draw(at_step(5, step), 60) for s in with_and_without] for step in range(60)]
+
+    instead = [without for normal, without in drawn if normal.kind == "words"]
+    assert {d.kind for d in instead} == {"passage"}
+    for d in instead:
+        np.testing.assert_array_equal(d.passages.texts, corpus.passages[d.rows, 0])
+        np.testing.assert_array_equal(d.queries, corpus.passages[d.rows, 1])
 
 
 @pytest.mark.parametrize("text", ["x", "A sentence is here. And there is another one. "])

@@ -9,6 +9,7 @@ from embedge.models.recipes.vocabulary import (
     PREFIX_PIECES,
     choose_pieces,
     count_shares,
+    missing_words,
     row_sources,
     write_tokenizer,
 )
@@ -105,3 +106,63 @@ def test_the_mask_piece_is_gone(full_tokenizer: Path, tmp_path: Path) -> None:
     document = json.loads(out.read_text(encoding="utf-8"))
     assert [token["content"] for token in document["added_tokens"]] == ["<s>"]
     assert "<mask>" not in {piece for piece, _ in document["model"]["vocab"]}
+
+
+def missing(pieces: list[str], kept: set[str], scripts: list[str]) -> list[tuple[str, str]]:
+    rows = np.array([i for i, piece in enumerate(pieces) if piece in kept], np.int32)
+    return missing_words(pieces, rows, scripts)
+
+
+def test_words_that_only_the_teacher_has_whole_are_missing() -> None:
+    pieces = ["\u2581house", "\u2581castle", "\u2581пять", "\u2581жить"]
+
+    found = missing(pieces, {"\u2581house", "\u2581пять"}, ["LATIN", "CYRILLIC"])
+
+    assert found == [("castle", "LATIN"), ("жить", "CYRILLIC")]
+
+
+def test_words_in_scripts_of_others_are_not_missing() -> None:
+    assert missing(["\u2581castle", "\u2581жить"], set(), ["LATIN"]) == [("castle", "LATIN")]
+
+
+def test_a_piece_inside_words_is_a_word_only_where_words_have_no_spaces() -> None:
+    pieces = ["astle", "amok", "城堡", "\u2581宮殿", "ひらがな", "カタカナ", "성채"]
+
+    found = missing(pieces, set(), ["LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL"])
+
+    assert found == [
+        ("城堡", "CJK"),
+        ("宮殿", "CJK"),
+        ("ひらがな", "HIRAGANA"),
+        ("カタカナ", "KATAKANA"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "piece", ["\u2581", "\u2581a", "城", "\u25812026", "\u2581co2", "\u2581«a»"]
+)
+def test_single_letters_digits_and_punctuation_are_no_words(piece: str) -> None:
+    assert missing([piece, "\u2581castle"], set(), ["LATIN", "CJK"]) == [("castle", "LATIN")]
+
+
+@pytest.mark.parametrize(
+    ("word", "script"),
+    [
+        ("हिन्दी", "DEVANAGARI"),
+        ("বাংলা", "BENGALI"),
+        ("తెలుగు", "TELUGU"),
+        ("ร่างกาย", "THAI"),
+    ],
+)
+def test_words_written_with_vowel_signs_are_words(word: str, script: str) -> None:
+    assert missing([f"\u2581{word}"], set(), [script]) == [(word, script)]
+
+
+def test_a_piece_that_begins_with_a_vowel_sign_is_no_word() -> None:
+    assert missing(["\u0e49\u0e32\u0e07", "\u2581castle"], set(), ["THAI", "LATIN"]) == [
+        ("castle", "LATIN")
+    ]
+
+
+def test_a_word_with_and_without_a_space_before_it_is_missing_once() -> None:
+    assert missing(["\u2581城堡", "城堡"], set(), ["CJK"]) == [("城堡", "CJK")]
