@@ -313,6 +313,14 @@ class Encoder(nn.Module):
                 layer.after_attention = torch.compile(layer.after_attention, dynamic=True)  # type: ignore[method-assign]
 
 
+def go_towards(encoder: Encoder, other: Encoder, share: float) -> None:
+    """Move every weight of `encoder` by `share` of its distance to `other`'s."""
+    wanted = other.state_dict()
+    with torch.no_grad():
+        for name, weight in encoder.state_dict().items():
+            weight.lerp_(wanted[name], share)
+
+
 def load_teacher(file: TeacherFile) -> Encoder:
     """The teacher as it is, 250,037 rows, evaluation only."""
     teacher = Encoder(torch.from_numpy(file.tensors["emb.word"]))

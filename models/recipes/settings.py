@@ -51,7 +51,8 @@ class TrainingSettings:
     the share of pieces that are cut into smaller ones in every other batch; `english_share` the
     English side's part in the target of a translation; `second_teacher` the similarity teacher's
     part in the wanted similarities, by prefix; `words` the weight of the states of words in some
-    layers, `last_words` of the last layer's in passages.
+    layers, `last_words` of the last layer's in passages; `trained_share` says how far what is
+    written lies from the untrained student towards the trained one.
     """
 
     seed: int
@@ -77,6 +78,7 @@ class TrainingSettings:
     last_words: float
     balance: float
     average: float
+    trained_share: float
     validate_every: int
     save_every: int
 

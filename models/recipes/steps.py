@@ -18,7 +18,7 @@ from embedge.models.recipes.curriculum import Streams
 from embedge.models.recipes.curves import draw_curves, draw_expert_use
 from embedge.models.recipes.distil import Distillation
 from embedge.models.recipes.leakage import check_no_leakage
-from embedge.models.recipes.network import Encoder, load_teacher
+from embedge.models.recipes.network import Encoder, go_towards, load_teacher
 from embedge.models.recipes.prepare import (
     HELD,
     TEACHER_TOKENIZER,
@@ -147,11 +147,10 @@ def _corpus(work: Path, name: str) -> tuple[Corpus, Tokenized]:
 
 
 def _write(recipe: Recipe, work: Path, start: Path | None, out: Path) -> None:
-    weights = "average.pt" if (work / "average.pt").exists() else "student.pt"
-    student = _student(recipe, work, weights)
+    student, name = _trained(recipe, work)
     side = side_file(recipe, len(np.load(work / "rows.npy")), start)
     write_checkpoint(student, recipe.student.moe_every, work / "tokenizer.json", side, out)
-    print(f"wrote {out} from {weights}")
+    print(f"wrote {out} from {name}")
 
 
 def _card(recipe: Recipe, work: Path, start: Path | None, out: Path) -> None:
@@ -160,7 +159,7 @@ def _card(recipe: Recipe, work: Path, start: Path | None, out: Path) -> None:
     lines = (work / "log.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     steps = max(int(row["step"]) for row in rows)
-    student = _student(recipe, work, "average.pt").eval()
+    student = _trained(recipe, work)[0].eval()
     layers = moe_layers(recipe.student)
     health = measure_health(student, held, held_tokens, layers)
     draw_curves(rows, out / "curves.png")
@@ -173,6 +172,16 @@ def _card(recipe: Recipe, work: Path, start: Path | None, out: Path) -> None:
 
 def _teacher_file(work: Path) -> TeacherFile:
     return read_teacher(extract_teacher(None, work))
+
+
+def _trained(recipe: Recipe, work: Path) -> tuple[Encoder, str]:
+    """What a run ends with, `trained_share` of the way from the untrained student; its name."""
+    untrained = _student(recipe, work, "student.pt")
+    if not (work / "average.pt").exists():
+        return untrained, "student.pt"
+    share = recipe.training.trained_share
+    go_towards(untrained, _student(recipe, work, "average.pt"), share)
+    return untrained, f"{share} of average.pt and {1 - share:.2g} of student.pt"
 
 
 def _student(recipe: Recipe, work: Path, weights: str) -> Encoder:
