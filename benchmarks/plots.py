@@ -9,8 +9,8 @@
   and memory; several files are several runs, each with our int8 among its peers
 * `bundled.png`: speed, latency and memory beside the bundled model, from `results/bundled.json`
 * `speed-quality.png`: the bundled model's speed (`results/bundled.json`) against quality
-  (`results/quality.json`, copied from docs/quality.md and docs/dense-models.md by hand: each value
-  names its source)
+  (`results/quality.json`, copied by hand from docs/quality.md, embedge-mini.md and
+  dense-models.md; each value names its source)
 
 A picture whose file is missing is left out with a line.
 """
