@@ -120,10 +120,10 @@ class PassageStream:
         sentences = corpus.sentences
         self._sentence_start = np.searchsorted(sentences[:, 1], np.arange(len(rows)))
         self._sentence_count = np.bincount(sentences[:, 1], minlength=len(rows))
-        self._words = [
-            corpus.words[corpus.words[:, 1] == i, 0].astype(np.int64)
-            for i in range(len(corpus.scripts))
-        ]
+        by_script = corpus.words[np.argsort(corpus.words[:, 1], kind="stable")]
+        self._words = by_script[:, 0].astype(np.int64)
+        self._word_start = np.searchsorted(by_script[:, 1], np.arange(len(corpus.scripts)))
+        self._word_count = np.bincount(by_script[:, 1], minlength=len(corpus.scripts))
         self._scripts = _script_shares(corpus, self._members)
 
     def draw(self, random: np.random.Generator, count: int) -> PassageDraw:
@@ -177,21 +177,17 @@ class PassageStream:
     ) -> PassageDraw:
         """Each sentence, words, the next one, words; found by the first sentence."""
         sentences = self._sentence_of(random, rows)
-        following = np.roll(sentences, -1)
         counts = random.integers(1, MOST_WORDS + 1, (len(rows), 2))
         script = random.choice(len(shares), size=counts.sum(), p=shares)
-        sizes = np.array([len(words) for words in self._words])
-        nth = (random.random(len(script)) * sizes[script]).astype(np.int64)
-        firsts = np.concatenate([[0], np.cumsum(sizes)])[script]
-        words = np.concatenate(self._words)[firsts + nth]
-        lengths = np.stack([np.ones_like(counts), counts], 2)  # a sentence, then its words
-        texts = np.empty(int(lengths.sum()), np.int64)
+        nth = (random.random(len(script)) * self._word_count[script]).astype(np.int64)
+        lengths = 1 + counts  # a sentence, then its words
+        ends = np.cumsum(lengths)
+        texts = np.empty(ends[-1], np.int64)
         is_sentence = np.zeros(len(texts), np.bool_)
-        ends = np.cumsum(lengths.reshape(-1, 2).sum(1))
-        is_sentence[ends - lengths.reshape(-1, 2).sum(1)] = True
-        texts[is_sentence] = np.stack([sentences, following], 1).ravel()
-        texts[~is_sentence] = words
-        owner = np.repeat(np.arange(len(rows)), lengths.sum((1, 2)))
+        is_sentence[ends - lengths.ravel()] = True
+        texts[is_sentence] = np.stack([sentences, np.roll(sentences, -1)], 1).ravel()
+        texts[~is_sentence] = self._words[self._word_start[script] + nth]
+        owner = np.repeat(np.arange(len(rows)), lengths.sum(1))
         return PassageDraw("words", rows, sentences, Elements(texts, owner, len(rows)))
 
     def _joined(self, random: np.random.Generator, rows: Int64) -> PassageDraw:

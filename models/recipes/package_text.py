@@ -18,6 +18,8 @@ from embedge.models.recipes.vocabulary import script_of
 MANY = "mul"
 """Language of names that are written the same in several languages (ISO 639-2)."""
 
+GLOSS_SOURCE = "wordnet"
+
 _GLOSSES = re.compile(r"(?:^|/)dict/data\.(?P<kind>noun|verb|adj|adv)$")
 _SYNSET = re.compile(r"^(?P<offset>\d{8}) \d\d [nvasr] (?P<count>[0-9a-f]{2}) ")
 _MARKER = re.compile(r"\((?:a|p|ip)\)$")
@@ -62,8 +64,8 @@ def _synsets(kind: str, lines: Sequence[str]) -> Iterator[Passage]:
         words = line[match.end() :].split()[: 2 * int(match["count"], 16) : 2]
         named = ", ".join(_MARKER.sub("", word).replace("_", " ") for word in words)
         gloss = line.partition("| ")[2].strip()
-        key = f"wordnet:{kind}:{match['offset']}"
-        yield Passage("en", "wordnet", key, named, f"{named}: {gloss}")
+        key = f"{GLOSS_SOURCE}:{kind}:{match['offset']}"
+        yield Passage("en", GLOSS_SOURCE, key, named, f"{named}: {gloss}")
 
 
 def read_place_names(archives: Sequence[Path]) -> list[Pair]:

@@ -14,6 +14,7 @@ from embedge.models.recipes.card import Health
 from embedge.models.recipes.corpus import Corpus
 from embedge.models.recipes.losses import SIZES, unit
 from embedge.models.recipes.network import Encoder, to_batch
+from embedge.models.recipes.package_text import GLOSS_SOURCE
 from embedge.models.recipes.packing import Elements, Int64, pack
 from embedge.models.recipes.teachers import half_precision
 from embedge.models.recipes.tokenized import Tokenized
@@ -23,7 +24,6 @@ PAIRS, PASSAGES, GLOSSES, GRADED, PART = 2048, 1024, 512, 3300, 128
 NEAREST = 10
 LEAST_TEXTS = 40
 """A language with fewer held-back texts is not shown in the expert use."""
-GLOSS_SOURCE = "wordnet"
 
 
 class Validation:
